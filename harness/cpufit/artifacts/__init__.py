@@ -1,0 +1,1 @@
+"""Model card -> file, in a content-addressed cache."""

@@ -1,0 +1,53 @@
+"""What a builder is given and what it must hand back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.schema import Input, Model, Precision, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Make `model` at `precision` for `runtime`."""
+
+    model: Model
+    precision: Precision
+    runtime: str
+    weights: Weights
+    real_file: Path | None = None  # the fetched file, where weights are real
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A builder's answer: `file` lies in the folder it was given, or is `real_file` itself."""
+
+    file: Path
+    parameters: int
+    format: str
+    recipe: str
+    inputs: tuple[Input, ...] = ()
+    kv_bytes_per_token: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Builder(Protocol):
+    """A module of this package with a `build` function.
+
+    `VERSION` enters the cache key: raise it when the bytes of any artifact change.
+    """
+
+    VERSION: int
+
+    def build(self, request: Request, folder: Path) -> Built:
+        """Write the model into `folder`, holding no more than a few tensors in memory."""
+
+    def estimate_bytes(self, request: Request) -> int:
+        """Return the size of the file `build` would write, without writing it."""
+
+    def packages(self, request: Request) -> tuple[str, ...]:
+        """Return the packages whose version decides the bytes; they enter the cache key."""

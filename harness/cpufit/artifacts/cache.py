@@ -1,0 +1,186 @@
+"""The content-addressed cache: an artifact is made once, in a folder that appears whole or not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from cpufit.artifacts.base import Built, Request
+from cpufit.artifacts.real import locate
+from cpufit.artifacts.routes import builder, module_of
+from cpufit.errors import DataError, UnavailableError
+from cpufit.schema import Artifact
+from cpufit.units import size
+
+if TYPE_CHECKING:
+    from cpufit.artifacts.base import Builder
+    from cpufit.schema import Model, Precision, Weights
+
+_CARD = "artifact.json"
+_ADAPTER = TypeAdapter(Artifact)
+
+
+def request_of(
+    model: Model, precision: Precision, runtime: str, weights: Weights, cache: Path
+) -> tuple[Request, Builder]:
+    """Resolve the builder and, for real weights, the file; raise where either is missing."""
+    module = builder(module_of(model, precision, runtime, weights))
+    real = None
+    if weights == "real":
+        real = Path(model.file) if model.file else locate(model, cache)
+    request = Request(
+        model=model, precision=precision, runtime=runtime, weights=weights, real_file=real
+    )
+    return request, module
+
+
+def find(request: Request, module: Builder, cache: Path) -> Artifact | None:
+    """Return the cached artifact, or None where it must be made."""
+    folder = _folder(cache, _key(request, module))
+    try:
+        found = _ADAPTER.validate_json((folder / _CARD).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    file = Path(found.path)
+    return found if file.is_file() and _tree_bytes(file) == found.size_bytes else None
+
+
+def make(request: Request, module: Builder, cache: Path) -> Artifact:
+    """Return the artifact, building it where the cache lacks it."""
+    found = find(request, module, cache)
+    if found is not None:
+        return found
+    key = _key(request, module)
+    folder = _folder(cache, key)
+    with _scratch(folder.parent) as scratch:
+        built = _build(request, module, scratch)
+        artifact = _describe(built, key, scratch)
+        moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
+        (scratch / _CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
+        _publish(scratch, folder)
+    return moved
+
+
+def free_bytes(cache: Path) -> int:
+    """Return the bytes free on the cache's disk."""
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def check_writable(cache: Path) -> None:
+    """Raise DataError in words where nothing can be written below `cache`."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the cache {cache}: {error.strerror}",
+            "name another folder with --cache",
+        ) from error
+
+
+class _scratch:  # noqa: N801 - used as a function
+    """A folder beside the target, removed whatever happens; other processes never see it."""
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        self._path = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _build(request: Request, module: Builder, scratch: Path) -> Built:
+    try:
+        return module.build(request, scratch)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            need = module.estimate_bytes(request)
+            raise DataError(
+                f"the cache's disk is full: {request.model.name} needs {size(need)}",
+                "free some space or name another folder with --cache",
+            ) from error
+        raise
+
+
+def _describe(built: Built, key: str, scratch: Path) -> Artifact:
+    return Artifact(
+        key=key,
+        path=str(built.file),
+        size_bytes=_tree_bytes(built.file),
+        parameters=built.parameters,
+        format=built.format,
+        recipe=built.recipe,
+        inputs=built.inputs,
+        kv_bytes_per_token=built.kv_bytes_per_token,
+        notes=built.notes,
+    )
+
+
+def _relocate(path: str, scratch: Path, folder: Path) -> str:
+    inside = Path(path).is_relative_to(scratch)
+    return str(folder / Path(path).relative_to(scratch)) if inside else path
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    """Rename into place; where another process was faster, its equal result stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(FileExistsError, OSError):
+        os.replace(scratch, folder)  # noqa: PTH105 - Path.replace cannot replace a folder either
+    if not (folder / _CARD).is_file():
+        raise DataError(f"cannot write {folder}", "name another folder with --cache")
+
+
+def _tree_bytes(file: Path) -> int:
+    """Return the size of the model: the file and, for OpenVINO IR, the weights beside it."""
+    weights = file.with_suffix(".bin")
+    beside = weights.stat().st_size if file.suffix == ".xml" and weights.is_file() else 0
+    return file.stat().st_size + beside
+
+
+def _folder(cache: Path, key: str) -> Path:
+    return cache / "artifacts" / key
+
+
+def _key(request: Request, module: Builder) -> str:
+    parts = {
+        "model": asdict(request.model),
+        "precision": request.precision,
+        "weights": request.weights,
+        "builder": [module.__name__, module.VERSION],  # type: ignore[attr-defined]
+        "packages": {name: _version(name) for name in module.packages(request)},
+        "file": _stamp(request.real_file),
+    }
+    # The runtime is left out: two runtimes that take the same file share it.
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{request.model.name}-{request.precision}-{digest[:16]}"
+
+
+def _stamp(file: Path | None) -> list[object]:
+    if file is None:
+        return []
+    stat = file.stat()
+    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise UnavailableError(
+            f"{package} is not installed", f"pip install {package}"
+        ) from None

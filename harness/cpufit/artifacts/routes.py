@@ -1,0 +1,90 @@
+"""Which builder makes a model for a runtime. A new kind of artifact is a line here and a module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from cpufit.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from cpufit.artifacts.base import Builder
+    from cpufit.schema import Family, Model, Precision, Weights
+
+
+@dataclass(frozen=True)
+class Route:
+    """`module` builds models of `families` for `runtime` at `precisions`."""
+
+    runtime: str
+    families: tuple[Family, ...]
+    weights: Weights
+    precisions: tuple[Precision, ...]  # empty: whatever the real file holds
+    module: str
+
+
+_GRAPHS: tuple[Family, ...] = ("encoder", "vision")
+_ALL: tuple[Family, ...] = ("llm", "encoder", "vision", "ocr")
+
+ROUTES = (
+    Route("llama.cpp", ("llm",), "synthetic", ("int4", "int8", "fp16"), "gguf"),
+    Route("llama.cpp", ("llm",), "real", (), "asis"),
+    Route("onnxruntime", _GRAPHS, "synthetic", ("fp32", "int8"), "graphs"),
+    Route("onnxruntime", ("vision",), "real", ("fp32", "int8"), "graphs"),
+    Route("onnxruntime", ("ocr",), "real", (), "asis"),
+    Route("openvino", _GRAPHS, "synthetic", ("fp32", "int8"), "openvino_ir"),
+    Route("openvino", ("vision",), "real", ("fp32", "int8"), "openvino_ir"),
+    Route("openvino", ("ocr",), "real", (), "asis"),
+    Route("fake", _ALL, "synthetic", ("fp32", "fp16", "bf16", "int8", "int4"), "timings"),
+)
+_SUFFIXES = {
+    ".gguf": ("llama.cpp",),
+    ".onnx": ("onnxruntime", "openvino"),
+    ".xml": ("openvino",),
+    ".json": ("fake",),
+}
+
+
+def runtimes_of_file(suffix: str) -> tuple[str, ...]:
+    """Return the runtimes that read files ending in `suffix`; empty where none does."""
+    return _SUFFIXES.get(suffix.lower(), ())
+
+
+def known_suffixes() -> tuple[str, ...]:
+    """Return the file endings a user may bring."""
+    return tuple(_SUFFIXES)
+
+
+def module_of(model: Model, precision: Precision, runtime: str, weights: Weights) -> str:
+    """Return the builder's module name; raise UnsupportedError saying what would work instead."""
+    if model.file:
+        return "asis"
+    routes = [r for r in ROUTES if r.runtime == runtime and model.family in r.families]
+    if not routes:
+        others = sorted({r.runtime for r in ROUTES if model.family in r.families})
+        raise UnsupportedError(
+            f"no {model.family} models on {runtime} yet", f"this model runs on {', '.join(others)}"
+        )
+    if weights not in model.weights:
+        raise UnsupportedError(
+            f"{model.name} has no {weights} weights", f"it has {', '.join(model.weights)}"
+        )
+    routes = [r for r in routes if r.weights == weights]
+    for route in routes:
+        if precision in (route.precisions or _real_precision(model)):
+            return route.module
+    allowed = sorted({p for r in routes for p in r.precisions or _real_precision(model)})
+    raise UnsupportedError(
+        f"no {precision} of {model.name} with {weights} weights on {runtime}",
+        f"available: {', '.join(allowed) or 'none'}",
+    )
+
+
+def builder(module: str) -> Builder:
+    """Import the builder module of that name."""
+    return cast("Builder", import_module(f"cpufit.artifacts.{module}"))
+
+
+def _real_precision(model: Model) -> tuple[Precision, ...]:
+    return (model.real.precision,) if model.real else ()

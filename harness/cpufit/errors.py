@@ -1,0 +1,45 @@
+"""Errors a user can mend: one line that says what is wrong, where, and what to do.
+
+Everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class CpufitError(Exception):
+    """A mistake or a lack outside this program: `problem` says what, `remedy` what to do."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+
+
+class UsageError(CpufitError):
+    """What the user typed or wrote into a TOML file cannot be meant."""
+
+
+class DataError(CpufitError):
+    """A file cannot be read or written: corrupt, truncated, too new, no space, no permission."""
+
+
+class UnsupportedError(CpufitError):
+    """A combination of model, precision, runtime and weights that nobody can build or run."""
+
+
+class UnavailableError(CpufitError):
+    """Something this host lacks: a package, a counter, fetched weights."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for a name that is not in `known`, pointing at the nearest one that is."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return UsageError(f"unknown {kind} {name!r}", remedy)

@@ -1,0 +1,20 @@
+"""Where cpufit's data lies: inside an installed wheel or in a checkout, never the working folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_root() -> Path:
+    """Return the folder that holds `suites/`, `reports/`, `scenarios.toml`, `reference_results/`."""
+    packed = _PACKAGE / "_data"
+    return packed if packed.is_dir() else _PACKAGE.parents[1]
+
+
+def cache_root() -> Path:
+    """Return the user's cache folder for artifacts and fetched weights (not created here)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("cpufit")

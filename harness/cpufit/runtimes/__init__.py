@@ -1,0 +1,63 @@
+"""The runtimes by name. A new one is a module of this package and a line in `RUNTIMES`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, cast
+
+from cpufit.errors import UnavailableError, unknown
+
+if TYPE_CHECKING:
+    from cpufit.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a runtime lives and how to get it; nothing here imports it."""
+
+    module: str
+    package: str  # what must be installed; empty for none
+    install: str
+    title: str
+
+
+RUNTIMES = {
+    "llama.cpp": Entry(
+        "llama_cpp", "llama-cpp-python", "pip install 'cpufit[llama-cpp]'", "llama.cpp (ggml)"
+    ),
+    "onnxruntime": Entry(
+        "onnxruntime", "onnxruntime", "pip install 'cpufit[onnxruntime]'", "ONNX Runtime"
+    ),
+    "openvino": Entry("openvino", "openvino", "pip install 'cpufit[openvino]'", "OpenVINO"),
+    "fake": Entry("fake", "", "", "injected timings, for tests"),
+}
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of a runtime; raise UsageError naming the nearest one."""
+    if name not in RUNTIMES:
+        raise unknown("runtime", name, RUNTIMES)
+    return RUNTIMES[name]
+
+
+def installed_version(name: str) -> str:
+    """Return the version of the runtime's package, '' where it is not installed."""
+    package = entry(name).package
+    if not package:
+        return "built in"
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def load_runtime(name: str) -> Runtime:
+    """Import a runtime; raise UnavailableError with its install command where it is missing."""
+    found = entry(name)
+    try:
+        module = import_module(f"cpufit.runtimes.{found.module}")
+    except ImportError as error:
+        raise UnavailableError(f"{name} cannot be imported: {error}", found.install) from error
+    return cast("Runtime", module.RUNTIME)

@@ -1,0 +1,74 @@
+"""The small Protocol every runtime stands behind.
+
+A runtime loads an artifact into a session; a session turns a step into work whose `run` is exactly
+the timed region. Everything that is not inference (drawing random ids, clearing the KV cache,
+filling inputs) happens in `prepare`, outside the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cpufit.schema import Artifact
+
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a session is to be set up; a runtime refuses what it cannot do."""
+
+    threads: int
+    goal: Literal["latency", "throughput"] = "latency"
+    batch: int = 1  # samples per pass, or parallel sequences of a language model
+    context_tokens: int = 0  # longest sequence a language model will hold, prompt and generation
+    prompt_tokens: int = 0  # longest prompt in one prefill
+    seed: int = 0  # of inputs and token ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One request: a pass over fixed inputs, a prompt of `tokens`, or one more token.
+
+    'prefill' starts from an empty cache and ends when the first next-token logits can be read.
+    'decode' appends one token to each of the batch's sequences.
+    """
+
+    kind: Literal["infer", "prefill", "decode"]
+    tokens: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A prepared step: `run()` does it once, blocking; it covers `items` inferences or tokens."""
+
+    run: Callable[[], None]
+    items: int
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    settings: Mapping[str, str]  # every resolved setting, as the runtime reports it
+    notes: tuple[str, ...]
+
+    def prepare(self, step: Step) -> Work:
+        """Get ready to do `step`; 'decode' work may be run again and again."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+class Runtime(Protocol):
+    """One inference engine. Each module of this package has one, as its `RUNTIME`."""
+
+    clock: Callable[[], int]  # nanoseconds; the fake runtime brings its own
+
+    def versions(self) -> Mapping[str, str]:
+        """Return package name -> version of all that decides this runtime's speed."""
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Load `artifact`; raise DataError where the file is not a model this runtime reads."""

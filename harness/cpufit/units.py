@@ -1,0 +1,56 @@
+"""Numbers as people read them. Nothing here rounds a stored value."""
+
+from __future__ import annotations
+
+import math
+
+KIB = 1024
+MIB = 1024**2
+GIB = 1024**3
+GB = 1000**3
+MB = 1000**2
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Format with `digits` significant figures and no exponent: 0.01234 -> '0.0123'."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    # Rounding may carry into the next decade (9.999 -> 10.0), which needs one place fewer.
+    places = digits - 1 - math.floor(math.log10(abs(round(value, places))))
+    return f"{round(value, places):,.{max(places, 0)}f}"
+
+
+def duration(ns: float) -> str:
+    """Format nanoseconds in the unit a reader expects: '870 us', '7.42 ms', '1.30 s'."""
+    for limit, divisor, unit in ((1e6, 1e3, "us"), (1e9, 1e6, "ms")):
+        if abs(ns) < limit:
+            return f"{significant(ns / divisor)} {unit}"
+    return f"{significant(ns / 1e9)} s"
+
+
+def size(count: float) -> str:
+    """Format bytes in decimal units, as disks and model files are sold: '4.37 GB'."""
+    for limit, divisor, unit in ((1e3, 1, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB")):
+        if abs(count) < limit:
+            return f"{significant(count / divisor)} {unit}"
+    return f"{significant(count / 1e9)} GB"
+
+
+def count(value: int) -> str:
+    """Format a parameter or MAC count: '1.10 G', '66.4 M'."""
+    for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, " k"), (1e9, 1e6, " M")):
+        if abs(value) < limit:
+            return f"{significant(value / divisor)}{unit}"
+    return f"{significant(value / 1e9)} G"
+
+
+def clock(seconds: float) -> str:
+    """Format a waiting time: '0:42', '12:05', '1:02:03'."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
