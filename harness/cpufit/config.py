@@ -43,7 +43,9 @@ def parse(kind: type[T], data: object, path: Path, prefix: tuple[str, ...] = ())
         raise UsageError(f"{path}: " + "; ".join(lines)) from None
 
 
-def parse_tables(kind: type[T], tables: dict[str, Any], path: Path, prefix: str = "") -> dict[str, T]:
+def parse_tables(
+    kind: type[T], tables: dict[str, Any], path: Path, prefix: str = ""
+) -> dict[str, T]:
     """Parse `[name]` tables whose key is the object's name, collecting the errors of all."""
     found: dict[str, T] = {}
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Where cpufit's data lies: inside an installed wheel or in a checkout, never the working folder."""
+"""Where cpufit's data lies: in an installed wheel or a checkout, never the working folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_root() -> Path:
-    """Return the folder that holds `suites/`, `reports/`, `scenarios.toml`, `reference_results/`."""
+    """Return the folder of `suites/`, `reports/`, `reference_results/` and `scenarios.toml`."""
     packed = _PACKAGE / "_data"
     return packed if packed.is_dir() else _PACKAGE.parents[1]
 

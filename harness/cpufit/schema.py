@@ -32,10 +32,11 @@ Status = Literal[
 ]
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
+WEIGHTS: tuple[Weights, ...] = ("synthetic", "real")
 FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic; a plain dict keeps this module pure
 
 
-# --------------------------------------------------------------------------- what can be measured
+# ---------------------------------------------------------------------------- what can be measured
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
     """Hyper-parameters of a decoder-only language model; names as in its published config."""
@@ -135,7 +136,7 @@ class Model:
         return (*kinds, "real") if self.real or self.file else kinds
 
 
-# ------------------------------------------------------------------------------- how it is measured
+# ------------------------------------------------------------------------------ how it is measured
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One table of `scenarios.toml`: what a cell does once its model is loaded."""
@@ -246,7 +247,7 @@ class Cell:
     """The unit of measuring: model x weights x precision x runtime x scenario x settings."""
 
     model: str
-    precision: str
+    precision: Precision
     runtime: str
     scenario: str
     threads: int
@@ -263,7 +264,7 @@ class Cell:
         return "/".join((model, self.precision, self.runtime, self.scenario, tail))
 
 
-# ------------------------------------------------------------------------------- what is measured on
+# ----------------------------------------------------------------------------- what is measured on
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One input tensor: axes named by a string are the batch; `fill` says what goes in.
@@ -322,7 +323,7 @@ class Host:
     packages: dict[str, str] = field(default_factory=dict)
 
 
-# ------------------------------------------------------------------------------------ what came out
+# ----------------------------------------------------------------------------------- what came out
 @dataclass(frozen=True, kw_only=True)
 class Series:
     """Raw samples of one quantity, in order of time.
@@ -388,7 +389,7 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
 
-# ------------------------------------------------------------------------- what crosses the process
+# ------------------------------------------------------------------------ what crosses the process
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Parent to child: make the artifact (`artifact` is None) or measure it."""

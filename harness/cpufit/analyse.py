@@ -1,0 +1,163 @@
+"""Records to findings: what each cell measured, and which cases are not interactive. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cpufit import stats, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cpufit.schema import Record, Series, Thresholds, Verdict
+
+LABELS = {
+    "latency": "latency",
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "prefill": "prefill",
+    "decode": "decode",
+    "batch": "batch",
+    "energy": "energy",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One quantity of one cell, summed up. Times in ns, energy in J per item."""
+
+    name: str
+    size: int  # prompt length, batch or parallel sequences
+    unit: str
+    n: int
+    values: tuple[float, ...]
+    p50: float
+    p90: float | None  # None: n too small
+    rate: float  # items per second at p50; 0 for energy
+    verdict: Verdict | None  # None: no threshold applies
+    threshold: float  # same unit; 0 where none applies
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: 'TTFT at 128 tokens', 'latency', 'decode x4'."""
+        name = LABELS[self.name]
+        if self.name in ("ttft", "prefill"):
+            return f"{name} at {self.size} tokens"
+        return f"{name} x{self.size}" if self.name in ("decode", "batch") else name
+
+    @property
+    def figure(self) -> float:
+        """The value held against the threshold: p90, or p50 where n is too small for it."""
+        return self.p50 if self.p90 is None else self.p90
+
+    @property
+    def figure_name(self) -> str:
+        """Which of the two `figure` is."""
+        return "p50" if self.p90 is None else "p90"
+
+    @property
+    def ratio(self) -> float:
+        """`figure` over the threshold; 0 where none applies."""
+        return self.figure / self.threshold if self.threshold else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A record with its metrics."""
+
+    record: Record
+    metrics: tuple[Metric, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell was measured."""
+        return self.record.outcome.status == "ok"
+
+    @property
+    def label(self) -> str:
+        """What a person calls the cell: 'Mistral 7B INT4 on llama.cpp, synthetic weights'."""
+        cell = self.record.cell
+        name = self.record.title or cell.model
+        return f"{name} {cell.precision.upper()} on {cell.runtime}, {cell.weights} weights"
+
+    def metric(self, name: str, size: int | None = None) -> Metric | None:
+        """Return the metric of that name (and size), None where the cell has none."""
+        found = (m for m in self.metrics if m.name == name and size in (None, m.size))
+        return next(found, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """A case that is over the threshold, or may be."""
+
+    row: Row
+    metric: Metric
+
+    @property
+    def words(self) -> str:
+        """One sentence: which case, its value, its ratio to the threshold, how sure."""
+        metric = self.metric
+        limit = units.duration(metric.threshold)
+        value = f"{metric.label} {units.duration(metric.figure)} ({metric.figure_name})"
+        times = f"{units.significant(metric.ratio, 2)} times the {limit} threshold"
+        if metric.verdict == "over":
+            return f"{self.row.label}: {value}, {times}"
+        return f"{self.row.label}: {value}, {times}: undecided, {metric.n} samples are too few"
+
+
+def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
+    """Sum up every record, measured or not, in the order given."""
+    return [
+        Row(
+            record=record,
+            metrics=tuple(
+                _metric(series, thresholds)
+                for series in record.outcome.series
+                if series.values and series.name in LABELS
+            ),
+        )
+        for record in records
+    ]
+
+
+def flags(table: Iterable[Row]) -> list[Flag]:
+    """Return the cases over or perhaps over the threshold, the slowest first.
+
+    An undecided case counts where its figure is above the threshold or within a tenth of it.
+    """
+    found = [
+        Flag(row=row, metric=metric)
+        for row in table
+        for metric in row.metrics
+        if metric.verdict == "over" or (metric.verdict == "undecided" and metric.ratio > 0.9)
+    ]
+    return sorted(found, key=lambda flag: -flag.metric.ratio)
+
+
+def _metric(series: Series, thresholds: Thresholds) -> Metric:
+    p50 = stats.percentile(series.values, 0.5)
+    limit = _threshold_ns(series.name, thresholds)
+    share, confidence = thresholds.percentile, thresholds.confidence
+    return Metric(
+        name=series.name,
+        size=series.size,
+        unit=series.unit,
+        n=len(series.values),
+        values=series.values,
+        p50=p50,
+        p90=stats.supported_percentile(series.values, 0.9, confidence),
+        rate=series.items * units.NS_PER_S / p50 if series.unit == "ns" and p50 else 0.0,
+        verdict=stats.verdict(series.values, limit, share, confidence) if limit else None,
+        threshold=limit,
+    )
+
+
+def _threshold_ns(name: str, thresholds: Thresholds) -> float:
+    """Only one-stream latencies are interactive; batches and energy have no threshold."""
+    limits_ms = {
+        "latency": thresholds.latency_ms,
+        "ttft": thresholds.ttft_ms,
+        "tpot": thresholds.tpot_ms,
+    }
+    return limits_ms.get(name, 0.0) * units.NS_PER_MS

@@ -1,0 +1,79 @@
+"""Model files measured as they are: the user's own, and packaged ones. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from cpufit.artifacts.base import Built
+from cpufit.artifacts.routes import known_suffixes
+from cpufit.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Request
+    from cpufit.schema import Model, Precision
+
+VERSION = 1
+
+_INSPECTORS = {".gguf": "gguf_file", ".onnx": "onnx_file", ".xml": "ir_file"}
+
+
+class Inspector(Protocol):
+    """A module of this package that reads what a kind of file says about itself."""
+
+    def inspect(self, file: Path, model: Model) -> Built:
+        """Describe the file; raise DataError where it is damaged, or of another kind."""
+
+    def precision_of(self, file: Path) -> Precision:
+        """Return the precision nearest to the file's number formats; raise as `inspect`."""
+
+
+def build(request: Request, folder: Path) -> Built:  # noqa: ARG001 - the Builder protocol
+    """Describe the request's file; raise DataError where it cannot be used."""
+    file = _file(request)
+    if file.suffix.lower() == ".json":
+        return _timings(file)
+    return _inspector(file).inspect(file, request.model)
+
+
+def estimate_bytes(request: Request) -> int:
+    """Return the size of the file."""
+    return _file(request).stat().st_size
+
+
+def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+    """Return none: no package decides the bytes."""
+    return ()
+
+
+def precision_of(file: Path) -> Precision:
+    """Return the precision nearest to the file's number formats; raise DataError if damaged."""
+    return "fp32" if file.suffix.lower() == ".json" else _inspector(file).precision_of(file)
+
+
+def _file(request: Request) -> Path:
+    return cast("Path", request.real_file)  # routes sends only requests for real weights here
+
+
+def _inspector(file: Path) -> Inspector:
+    name = _INSPECTORS.get(file.suffix.lower())
+    if name is None:
+        raise DataError(
+            f"cannot tell what kind of model {file.name} is",
+            f"name it by its kind: {', '.join(known_suffixes())}",
+        )
+    return cast("Inspector", import_module(f"{__name__}.{name}"))
+
+
+def _timings(file: Path) -> Built:
+    """Describe timings for the fake runtime, which checks the keys itself."""
+    try:
+        json.loads(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
+    except ValueError as error:
+        raise DataError(f"{file} is not valid JSON: {error}", "correct the file") from error
+    return Built(file=file, parameters=0, format="timings", recipe=f"{file.name} as it is")

@@ -1,0 +1,217 @@
+"""Read what a user's own OpenVINO IR says of itself: inputs, parameters, number format.
+
+The `.xml` says it all but the weights, so OpenVINO itself is not needed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as Xml
+
+from cpufit.artifacts.asis.axes import describe_input
+from cpufit.artifacts.base import Built
+from cpufit.errors import DataError, UnsupportedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.schema import Model, Precision
+
+_NUMPY = {
+    "f64": "float64",
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "boolean": "bool",
+    **{
+        f"{sign}{bits}": f"{name}{bits}"
+        for sign, name in (("i", "int"), ("u", "uint"))
+        for bits in (8, 16, 32, 64)
+    },
+}
+_STORED: dict[str, Precision] = {
+    "f16": "fp16",
+    "bf16": "bf16",
+    "i8": "int8",
+    "u8": "int8",
+    "i4": "int4",
+    "u4": "int4",
+    "nf4": "int4",
+}
+_QUANTIZED = frozenset(("i8", "u8", "i4", "u4", "nf4"))
+_WEIGHTS = frozenset(("f64", "f32", "f16", "bf16")) | _QUANTIZED
+_PASSING = frozenset(("Convert", "Reshape", "Unsqueeze", "Squeeze"))
+
+
+@dataclass(frozen=True)
+class _Net:
+    """The layers of an IR by their id, and what feeds each: (layer, port) -> layer."""
+
+    layers: dict[str, Xml.Element]
+    feeds: dict[tuple[str, int], str]
+
+    def kind(self, layer: str) -> str:
+        """Return the layer's operation, '' for an unknown layer."""
+        return self.layers[layer].get("type", "") if layer in self.layers else ""
+
+    def data(self, layer: str, key: str) -> str:
+        """Return an attribute of the layer, '' where it has none."""
+        found = self.layers[layer].find("data") if layer in self.layers else None
+        return found.get(key, "") if found is not None else ""
+
+    def source(self, layer: str, port: int) -> str:
+        """Return the layer that feeds a port, seen through conversions and reshapes."""
+        found = self.feeds.get((layer, port), "")
+        while self.kind(found) in _PASSING:
+            found = self.feeds.get((found, 0), "")
+        return found
+
+    def of(self, kind: str) -> list[str]:
+        """Return the ids of the layers of one operation."""
+        return [layer for layer in self.layers if self.kind(layer) == kind]
+
+
+def inspect(file: Path, model: Model) -> Built:
+    """Describe an IR that will be run as it is.
+
+    Parameters are the elements of its constant weights; integers that are shapes or indices and
+    the scales of quantized numbers are not counted. Raises DataError where the `.xml` or the `.bin`
+    beside it is damaged or missing, UnsupportedError where an input cannot be filled.
+    """
+    net = _read(file)
+    _check_weights(net, file)
+    sample = model.real.sample_shape if model.real else ()
+    described = [
+        describe_input(_name(net, layer), *_typed(net, layer), _rows(net, layer), sample)
+        for layer in net.of("Parameter")
+    ]
+    return Built(
+        file=file,
+        parameters=sum(_weights(net).values()),
+        format=_format(net),
+        recipe="as it is: OpenVINO IR",
+        inputs=tuple(spec for spec, _ in described),
+        notes=tuple(note for _, notes in described for note in notes),
+    )
+
+
+def precision_of(file: Path) -> Precision:
+    """Return the precision the file computes in, or stores most of its weights in."""
+    return _precision(_read(file))
+
+
+def _read(file: Path) -> _Net:
+    try:
+        root = Xml.parse(file).getroot()  # noqa: S314 - expat bounds entity expansion itself
+    except (Xml.ParseError, UnicodeError) as error:
+        raise DataError(
+            f"{file.name} is not a whole OpenVINO IR: {error}", "copy or export it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
+    layers = {layer.get("id", ""): layer for layer in root.iterfind("layers/layer")}
+    if root.tag != "net" or not layers:
+        raise DataError(
+            f"{file.name} is XML, but not an OpenVINO IR", "name the .xml that OpenVINO saved"
+        )
+    feeds = {
+        (edge.get("to-layer", ""), int(edge.get("to-port", "0"))): edge.get("from-layer", "")
+        for edge in root.iterfind("edges/edge")
+    }
+    return _Net(layers, feeds)
+
+
+def _check_weights(net: _Net, file: Path) -> None:
+    ends = [
+        int(net.data(layer, "offset") or 0) + int(net.data(layer, "size") or 0)
+        for layer in net.of("Const")
+    ]
+    weights = file.with_suffix(".bin")
+    remedy = f"put the whole {weights.name} beside {file.name}"
+    if ends and not weights.is_file():
+        raise DataError(f"{file.name} has no weights: {weights.name} is missing", remedy)
+    if ends and weights.stat().st_size < max(ends):
+        raise DataError(f"{weights.name}, the weights of {file.name}, is cut short", remedy)
+
+
+# ------------------------------------------------------------------------------------- the numbers
+def _weights(net: _Net) -> Counter[str]:
+    """Return the number of parameters by the element type they are stored in."""
+    scales = _scales(net)
+    found: Counter[str] = Counter()
+    for layer in net.of("Const"):
+        kind = net.data(layer, "element_type")
+        if kind in _WEIGHTS and layer not in scales:
+            found[kind] += _elements(net.data(layer, "shape"))
+    return found
+
+
+def _scales(net: _Net) -> set[str]:
+    """Return the constants that only scale or shift quantized numbers."""
+    scales = {net.source(layer, port) for layer in net.of("FakeQuantize") for port in range(1, 5)}
+    for kind in ("Subtract", "Multiply"):  # in this order the zero point and the scale are applied
+        for layer in net.of(kind):
+            first = net.source(layer, 0)
+            if net.kind(first) == "Subtract":
+                first = net.source(first, 0)
+            if net.data(first, "element_type") in _QUANTIZED:
+                scales.add(net.source(layer, 1))
+    return scales
+
+
+def _elements(shape: str) -> int:
+    count = 1
+    for size in shape.split(","):
+        count *= int(size) if size.strip() else 1
+    return count
+
+
+def _precision(net: _Net) -> Precision:
+    if net.of("FakeQuantize"):
+        return "int8"
+    stored = _weights(net).most_common(1)
+    return _STORED.get(stored[0][0], "fp32") if stored else "fp32"
+
+
+def _format(net: _Net) -> str:
+    precision = _precision(net)
+    if net.of("FakeQuantize"):
+        return "IR FakeQuantize int8"
+    return f"IR weight-only {precision}" if precision.startswith("int") else f"IR {precision}"
+
+
+# -------------------------------------------------------------------------------------- the inputs
+def _name(net: _Net, layer: str) -> str:
+    port = net.layers[layer].find("output/port")
+    names = port.get("names", "") if port is not None else ""
+    if not names:
+        raise UnsupportedError(
+            f"input {net.layers[layer].get('name')} has no tensor name",
+            "save the model with named inputs",
+        )
+    return names.split(",")[0]
+
+
+def _typed(net: _Net, layer: str) -> tuple[str, tuple[int | str, ...]]:
+    """Return numpy's name of an input's type and its axes; IR has no names for the open ones."""
+    kind = net.data(layer, "element_type")
+    shape = net.data(layer, "shape")
+    if kind not in _NUMPY or shape == "...":
+        raise UnsupportedError(
+            f"input {net.layers[layer].get('name')} of type {kind} and shape {shape!r} "
+            "cannot be filled in",
+            "save the model with numeric inputs of known rank",
+        )
+    sizes = [size.strip() for size in shape.split(",") if size.strip()]
+    return _NUMPY[kind], tuple(int(size) if size.isdigit() else "" for size in sizes)
+
+
+def _rows(net: _Net, parameter: str) -> int:
+    """Return the rows of the table that the input's numbers look up; 0 where there is none."""
+    for layer in net.of("Gather"):
+        table = net.source(layer, 0)
+        if net.source(layer, 1) == parameter and net.kind(table) == "Const":
+            return _elements(net.data(table, "shape").split(",")[0])
+    return 0

@@ -1,0 +1,267 @@
+"""Read what a user's own ONNX file says of itself: inputs, parameters, number format."""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto as Tensor
+
+from cpufit.artifacts.asis.axes import describe_input
+from cpufit.artifacts.base import Built
+from cpufit.errors import DataError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cpufit.schema import Model, Precision
+
+_DOMAINS = frozenset(
+    ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "org.openvinotoolkit")
+)
+_FLOATS = frozenset(
+    (Tensor.FLOAT, Tensor.FLOAT16, Tensor.BFLOAT16, Tensor.DOUBLE, Tensor.FLOAT8E4M3FN)
+)
+_QUANTIZED = frozenset((Tensor.INT8, Tensor.UINT8, Tensor.INT4, Tensor.UINT4))
+_STORED: dict[int, Precision] = {
+    Tensor.FLOAT16: "fp16",
+    Tensor.BFLOAT16: "bf16",
+    Tensor.INT8: "int8",
+    Tensor.UINT8: "int8",
+    Tensor.INT4: "int4",
+    Tensor.UINT4: "int4",
+}
+_QUANTIZING = {  # operator -> how such a file is called
+    "MatMulInteger": "dynamic int8",
+    "ConvInteger": "dynamic int8",
+    "DynamicQuantizeMatMul": "dynamic int8",
+    "QLinearConv": "QOperator int8",
+    "QLinearMatMul": "QOperator int8",
+    "QuantizeLinear": "QDQ int8",
+}
+# operator -> the inputs that scale or shift other numbers and are no parameters themselves
+_SCALES = {
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "MatMulInteger": (2, 3),
+    "ConvInteger": (2, 3),
+    "QLinearConv": (1, 2, 4, 5, 6, 7),
+    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "DynamicQuantizeMatMul": (2, 3),
+    "MatMulNBits": (2, 3, 4),
+}
+_PASSING = frozenset(("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"))
+
+
+def inspect(file: Path, model: Model) -> Built:
+    """Describe an ONNX file that will be run as it is.
+
+    Parameters are the elements of its weights, wherever they are kept (initializers, Constant
+    nodes, files beside it), batch-norm statistics included; shapes, indices and the scales of
+    quantized numbers are not counted. Raises DataError for a damaged file and UnsupportedError for
+    one that no runtime here can run.
+    """
+    proto = _read(file)
+    _check(proto, file)
+    sample = model.real.sample_shape if model.real else ()
+    described = [
+        describe_input(value.name, *_typed(value), _fill(proto, value), sample)
+        for value in _graph_inputs(proto)
+    ]
+    return Built(
+        file=file,
+        parameters=sum(_weights(proto).values()),
+        format=_format(proto),
+        recipe=f"as it is: ONNX opset {_opset(proto)} from {proto.producer_name or 'unknown'}",
+        inputs=tuple(spec for spec, _ in described),
+        notes=tuple(note for _, notes in described for note in notes),
+    )
+
+
+def precision_of(file: Path) -> Precision:
+    """Return the precision the file computes in, or stores most of its weights in."""
+    return _precision(_read(file))
+
+
+# ------------------------------------------------------------------------------- reading the file
+def _read(file: Path) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        # A mapped file is not held in memory a second time beside the parsed message.
+        with (
+            file.open("rb") as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as whole,
+        ):
+            proto.ParseFromString(memoryview(whole))
+    except (DecodeError, ValueError):
+        proto.Clear()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
+    if not proto.graph.node:
+        raise DataError(
+            f"{file.name} is not a whole ONNX model", "the file is damaged: copy or export it again"
+        )
+    return proto
+
+
+def _check(proto: onnx.ModelProto, file: Path) -> None:
+    own = {function.domain for function in proto.functions}
+    for node in _nodes(proto.graph):
+        if node.domain not in _DOMAINS | own:
+            raise UnsupportedError(
+                f"{file.name} uses {node.op_type} of {node.domain!r}, an operator of its own",
+                "export the model without custom operators",
+            )
+    newest = onnx.defs.onnx_opset_version()
+    if _opset(proto) > newest:
+        raise UnsupportedError(
+            f"{file.name} is of opset {_opset(proto)}, newer than the {newest} known here",
+            "update onnx and the runtime, or export the model for an older opset",
+        )
+    for tensor, _ in _constants(proto.graph):
+        _check_external(tensor, file)
+
+
+def _check_external(tensor: onnx.TensorProto, file: Path) -> None:
+    if tensor.data_location != Tensor.EXTERNAL:
+        return
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    beside = file.parent / place.get("location", "")
+    remedy = f"put {beside.name} beside {file.name}"
+    if not beside.is_file():
+        raise DataError(f"{file.name} keeps its weights in {beside.name}, which is missing", remedy)
+    end = int(place.get("offset", 0)) + int(place.get("length", 0))
+    if beside.stat().st_size < end:
+        raise DataError(
+            f"{beside.name}, the weights of {file.name}, is cut short", remedy + " again"
+        )
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    return max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graph and those inside its If and Loop nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    yield from _graphs(inner)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for inner in _graphs(graph):
+        yield from inner.node
+
+
+def _constants(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, str]]:
+    """Yield every constant tensor with its name in the graph."""
+    for inner in _graphs(graph):
+        for tensor in inner.initializer:
+            yield tensor, tensor.name
+        for node in inner.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.HasField("t"):
+                    yield attribute.t, node.output[0]
+
+
+# ------------------------------------------------------------------------------------- the numbers
+def _weights(proto: onnx.ModelProto) -> Counter[int]:
+    """Return the number of parameters by the data type they are stored in."""
+    scales = {
+        name
+        for node in _nodes(proto.graph)
+        for place, name in enumerate(node.input)
+        if place in _SCALES.get(node.op_type, ())
+    }
+    dequantized = {n.input[0] for n in _nodes(proto.graph) if n.op_type == "DequantizeLinear"}
+    packed = {n.input[1]: n for n in _nodes(proto.graph) if n.op_type == "MatMulNBits"}
+    found: Counter[int] = Counter()
+    for tensor, name in _constants(proto.graph):
+        if name in packed:
+            found[_packed_type(packed[name])] += _attribute(packed[name], "K") * _attribute(
+                packed[name], "N"
+            )
+        elif name not in scales and (
+            tensor.data_type in _FLOATS | _QUANTIZED or name in dequantized
+        ):
+            found[tensor.data_type] += _elements(tensor)
+    return found
+
+
+def _packed_type(node: onnx.NodeProto) -> int:
+    return Tensor.UINT4 if _attribute(node, "bits") <= 4 else Tensor.UINT8
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), 4)
+
+
+def _elements(tensor: onnx.TensorProto) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count
+
+
+def _precision(proto: onnx.ModelProto) -> Precision:
+    if any(node.op_type in _QUANTIZING for node in _nodes(proto.graph)):
+        return "int8"
+    stored = _weights(proto).most_common(1)
+    return _STORED.get(stored[0][0], "fp32") if stored else "fp32"
+
+
+def _format(proto: onnx.ModelProto) -> str:
+    operators = {node.op_type for node in _nodes(proto.graph)}
+    for operator, title in _QUANTIZING.items():
+        if operator in operators:
+            return title
+    precision = _precision(proto)
+    return f"weight-only {precision}" if precision.startswith("int") else precision
+
+
+# -------------------------------------------------------------------------------------- the inputs
+def _graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    # Before IR version 4 every initializer had to be listed as an input too.
+    inner = {tensor.name for tensor in proto.graph.initializer}
+    return [value for value in proto.graph.input if value.name not in inner]
+
+
+def _typed(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...]]:
+    """Return numpy's name of an input's type and its axes; an open one by its name, or ''."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or kind.elem_type == Tensor.STRING:
+        raise UnsupportedError(
+            f"input {value.name} is not a tensor of numbers", "export the model without it"
+        )
+    if not kind.HasField("shape"):
+        raise UnsupportedError(
+            f"the file does not say the shape of input {value.name}", "export it with shapes"
+        )
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    axes = tuple(
+        axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else axis.dim_param
+        for axis in kind.shape.dim
+    )
+    return dtype, axes
+
+
+def _fill(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
+    """Return the rows of the table that the input's numbers look up; 0 where there is none."""
+    sizes = {name: tensor.dims for tensor, name in _constants(proto.graph)}
+    names = {value.name}
+    for node in proto.graph.node:
+        first = node.input[0] if node.input else ""
+        if node.op_type in _PASSING and first in names:
+            names.add(node.output[0])
+        elif node.op_type in ("Cast", "DequantizeLinear") and first in sizes:
+            sizes[node.output[0]] = sizes[first]
+        elif node.op_type == "Gather" and node.input[1] in names and len(sizes.get(first, ())) == 2:
+            return int(sizes[first][0])
+    return 0

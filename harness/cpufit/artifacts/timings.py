@@ -1,0 +1,65 @@
+"""The fake runtime's artifact: how long a model would take, as a few numbers in JSON.
+
+The numbers come from the card by plain arithmetic at round rates, so they rank models as real ones
+would rank but describe no machine. Their keys are those of `Timings` in `runtimes/fake.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cpufit.artifacts.base import Built
+from cpufit.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Request
+    from cpufit.schema import Precision
+
+VERSION = 1
+
+_BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int4": 0.5}
+_MS_PER_S = NS_PER_S // NS_PER_MS
+_MACS_PER_S = 10e9  # of fp32; other precisions in proportion to their bytes
+_BYTES_PER_S = 10e9  # read from memory
+_LOAD_BYTES_PER_S = 1e9
+_MEMORY_SHARE = 1000  # the fake really allocates its memory, so it takes a thousandth
+_JITTER = 0.02
+
+
+def build(request: Request, folder: Path) -> Built:
+    """Write the timings of a model."""
+    file = folder / f"{request.model.name}.json"
+    file.write_text(_text(request), encoding="utf-8")
+    return Built(
+        file=file,
+        parameters=request.model.parameters,
+        format=request.precision,
+        recipe="invented timings from the card's parameters and MACs",
+    )
+
+
+def estimate_bytes(request: Request) -> int:
+    """Return the size of the JSON text."""
+    return len(_text(request).encode())
+
+
+def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+    """Return none: the text depends on the card alone."""
+    return ()
+
+
+def _text(request: Request) -> str:
+    model, width = request.model, _BYTES[request.precision]
+    weight_bytes = model.parameters * width
+    work_ms = model.macs / _MACS_PER_S * _MS_PER_S * width / _BYTES["fp32"]
+    values = {"load_ms": weight_bytes / _LOAD_BYTES_PER_S * _MS_PER_S, "first_ms": work_ms / 2}
+    if model.task == "generate":
+        values["prefill_ms_per_token"] = work_ms
+        values["decode_ms"] = weight_bytes / _BYTES_PER_S * _MS_PER_S
+    else:
+        values["infer_ms"] = work_ms
+    values |= {"jitter": _JITTER, "memory_bytes": int(weight_bytes / _MEMORY_SHARE)}
+    return json.dumps(values, indent=1) + "\n"

@@ -1,0 +1,233 @@
+"""Times one loaded session by a scenario's procedure. Knows nothing of models, files or processes.
+
+What is timed is exactly `Work.run` (see runtimes.base): random ids are drawn, caches cleared and
+inputs filled outside the clock. Samples are kept raw and in order; none is dropped or averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cpufit import stats
+from cpufit.runtimes.base import LoadOptions, Step
+from cpufit.schema import Series
+from cpufit.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cpufit.runtimes.base import Session, Work
+    from cpufit.schema import Budget, Cell, Scenario, Task
+
+    Clock = Callable[[], int]
+
+_BURST_NS = 100_000_000  # scheduling between bursts costs less than a millionth of this
+_P90_SAMPLES = stats.samples_needed(0.9, 0.99)
+_SLOW_SAMPLES = 5  # of what is too slow for p90 within the budget; llama-bench's repetitions
+_FEWEST = 2  # two samples far over the threshold are enough for a verdict
+_ENERGY_WINDOWS = 5
+_UNLIMITED = -1
+
+
+@dataclass
+class Probe:
+    """One series in the making.
+
+    `start()` gets one request ready and returns its work; that work may be run `runs` times, each
+    run one sample, before the next `start()`. Only the runs are timed.
+    """
+
+    name: str
+    size: int
+    items: int
+    start: Callable[[], Work]
+    runs: int
+    values: list[int] = field(default_factory=list)
+    spent_ns: int = 0
+
+    @property
+    def cost_ns(self) -> float:
+        """What one sample takes, preparation included, as seen so far."""
+        return self.spent_ns / len(self.values) if self.values else 0.0
+
+    def wanted(self, budget: Budget) -> int:
+        """Return how many samples to aim for: fewer where p90 is out of reach anyway."""
+        reachable = self.cost_ns * _P90_SAMPLES <= budget.max_s * NS_PER_S
+        return budget.samples if reachable else min(budget.samples, _SLOW_SAMPLES)
+
+    def series(self) -> Series:
+        """Return what was sampled."""
+        values = tuple(float(value) for value in self.values)
+        return Series(name=self.name, unit="ns", size=self.size, items=self.items, values=values)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a procedure hands back."""
+
+    first_ns: int
+    series: tuple[Series, ...]
+    stop: str
+    valid: bool
+
+
+def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
+    """Say how a session must be set up for this cell."""
+    longest = max(scenario.prompt_tokens) if task == "generate" else 0
+    return LoadOptions(
+        threads=cell.threads,
+        goal="throughput" if scenario.procedure == "throughput" else "latency",
+        batch=cell.batch,
+        prompt_tokens=longest,
+        context_tokens=longest + scenario.generate_tokens if task == "generate" else 0,
+    )
+
+
+def probes(session: Session, cell: Cell, scenario: Scenario, task: Task) -> list[Probe]:
+    """Return what the scenario measures on this session, the cheapest first."""
+    throughput = scenario.procedure == "throughput"
+    if task == "infer":
+        work = session.prepare(Step(kind="infer"))
+        name = "batch" if throughput else "latency"
+        return [Probe(name, cell.batch, work.items, lambda: work, _UNLIMITED)]
+    prompt = "prefill" if throughput else "ttft"
+    found = [
+        Probe(prompt, tokens, tokens, partial(_prompt, session, tokens), 1)
+        for tokens in sorted(scenario.prompt_tokens)
+    ]
+    token = "decode" if throughput else "tpot"
+    start = partial(_continuation, session, min(scenario.prompt_tokens))
+    return [*found, Probe(token, cell.batch, cell.batch, start, scenario.generate_tokens)]
+
+
+def time_session(
+    found: Sequence[Probe], budget: Budget, clock: Clock, say: Callable[[str], None]
+) -> Measured:
+    """Warm up, then sample until the budget's stop rule holds."""
+    say("warming up")
+    first_ns = warm_up(found, budget, clock)
+    say("measuring")
+    stop = sample(found, budget, clock)
+    return Measured(
+        first_ns=first_ns,
+        series=tuple(probe.series() for probe in found),
+        stop=stop,
+        valid=all(len(probe.values) >= budget.samples for probe in found),
+    )
+
+
+def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:
+    """Run every probe in its full shape until the warm-up time is over; return the first's ns.
+
+    What is left when the time is over is slow, and the first run weighs little there.
+    """
+    end = clock() + round(budget.warmup_s * NS_PER_S)
+    first_ns = take(found[0], 1, clock)[0]
+    for probe in found[1:]:
+        if clock() < end:
+            take(probe, 1, clock)
+    while clock() < end and len(found) == 1:
+        take(found[0], max(1, _BURST_NS // max(first_ns, 1)), clock)
+    return first_ns
+
+
+def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
+    """Fill the probes, sharing time evenly among those that want more; return why it ended."""
+    start = clock()
+    least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
+    while True:
+        elapsed = clock() - start
+        short = [p for p in found if len(p.values) < _FEWEST]
+        if elapsed >= most and not short:
+            return f"the cap of {budget.max_s:g} s was reached"
+        wanting = [p for p in found if len(p.values) < p.wanted(budget)]
+        if not wanting and elapsed >= least:
+            return f"enough samples after {elapsed / NS_PER_S:.1f} s"
+        due = short if elapsed >= most else wanting or found
+        _take_burst(min(due, key=lambda p: p.spent_ns), clock)
+
+
+def once(found: Sequence[Probe], clock: Clock) -> Measured:
+    """Do every probe once, for what is not a time: memory."""
+    durations = [take(probe, 1, clock)[0] for probe in found]
+    return Measured(first_ns=durations[0], series=(), stop="one full request", valid=True)
+
+
+def energy(
+    found: Sequence[Probe],
+    budget: Budget,
+    read_joules: Callable[[], float],
+    idle_w: float,
+    clock: Clock,
+) -> tuple[Series, ...]:
+    """Return joules per item above idle, in windows that share the budget's time evenly.
+
+    `read_joules` is a running total. Idle power times the window is subtracted.
+    """
+    window_ns = round(budget.min_s / _ENERGY_WINDOWS / len(found) * NS_PER_S)
+    series = []
+    for probe in found:
+        take(probe, 1, clock)
+        values = []
+        for _ in range(_ENERGY_WINDOWS):
+            joules, items = _energy_window(probe, window_ns, read_joules, idle_w, clock)
+            values.append(joules / items)
+        name = "energy" if probe.name in ("latency", "batch") else f"energy_{probe.name}"
+        series.append(Series(name=name, unit="j", size=probe.size, items=1, values=tuple(values)))
+    return tuple(series)
+
+
+def take(probe: Probe, count: int, clock: Clock) -> list[int]:
+    """Return at least `count` durations in ns; a request once started is finished."""
+    durations: list[int] = []
+    while len(durations) < count:
+        runs = count if probe.runs == _UNLIMITED else probe.runs
+        durations += _repeat(probe.start().run, clock, runs)
+    return durations
+
+
+def _repeat(run: Callable[[], None], clock: Clock, count: int) -> list[int]:
+    """The timed loop; what it adds to each sample is one reading of the clock."""
+    durations = []
+    for _ in range(count):
+        start = clock()
+        run()
+        durations.append(clock() - start)
+    return durations
+
+
+def _take_burst(probe: Probe, clock: Clock) -> None:
+    """Sample for about a tenth of a second, at least once."""
+    count = max(1, int(_BURST_NS // probe.cost_ns)) if probe.cost_ns else 1
+    start = clock()
+    probe.values.extend(take(probe, count, clock))
+    probe.spent_ns += clock() - start
+
+
+def _energy_window(
+    probe: Probe, window_ns: int, read_joules: Callable[[], float], idle_w: float, clock: Clock
+) -> tuple[float, int]:
+    """Return net joules and items of at least `window_ns`; getting ready is not counted."""
+    joules, busy_ns, items = 0.0, 0, 0
+    while busy_ns < window_ns:
+        run, done = probe.start().run, 0
+        start_j, start = read_joules(), clock()
+        while done != probe.runs and busy_ns + clock() - start < window_ns:
+            run()
+            done += 1
+        busy_ns += clock() - start
+        joules += read_joules() - start_j
+        items += done * probe.items
+    return joules - idle_w * busy_ns / NS_PER_S, items
+
+
+def _prompt(session: Session, tokens: int) -> Work:
+    return session.prepare(Step(kind="prefill", tokens=tokens))
+
+
+def _continuation(session: Session, prompt: int) -> Work:
+    """Put a prompt of that many tokens into the cache and get ready for the tokens after it."""
+    _prompt(session, prompt).run()
+    return session.prepare(Step(kind="decode"))

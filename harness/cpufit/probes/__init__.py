@@ -1,0 +1,1 @@
+"""What the host and the operating system say: memory, energy, noise, facts."""

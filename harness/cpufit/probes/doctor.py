@@ -1,0 +1,147 @@
+"""Is this host fit to measure? Each check says what it saw and what would be better."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+from cpufit import units
+from cpufit.errors import UnavailableError
+from cpufit.probes import energy, host, memory, noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WINDOW_S = 1.0
+_STEAL_SHARE = 0.01
+_BUSY_SHARE = 0.05
+_DISK_BYTES = 10 * units.GB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `remedy` is empty where nothing need be done."""
+
+    name: str
+    level: Literal["good", "warn", "bad"]
+    value: str
+    remedy: str = ""
+
+
+def examine(cache: Path) -> list[Check]:
+    """Look at the host for about a second."""
+    before, idle_before = noise.snapshot(), psutil.cpu_times()
+    time.sleep(_WINDOW_S)
+    after, idle_after = noise.snapshot(), psutil.cpu_times()
+    cores = psutil.cpu_count() or 1
+    stolen = noise.difference(before, after).get("steal_s")
+    idle = (idle_after.idle - idle_before.idle) / (_WINDOW_S * cores)
+    return [
+        _governor(),
+        _turbo(),
+        _virtual(),
+        _steal(stolen, cores),
+        _load(1 - idle),
+        _swap(),
+        _free_memory(),
+        _cores(),
+        _rapl(),
+        _disk(cache),
+    ]
+
+
+def _governor() -> Check:
+    governor = host.governor()
+    if not governor:
+        return Check("governor", "warn", "not visible (common in virtual machines)")
+    good = governor == "performance"
+    remedy = "" if good else "sudo cpupower frequency-set -g performance"
+    return Check("governor", "good" if good else "warn", governor, remedy)
+
+
+def _turbo() -> Check:
+    state = host.turbo()
+    if state == "on":
+        remedy = "for steadier figures: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
+        return Check("turbo", "warn", "on: speed depends on temperature", remedy)
+    return Check("turbo", "good" if state else "warn", state or "not visible")
+
+
+def _virtual() -> Check:
+    name = host.hypervisor()
+    if name:
+        remedy = "figures hold for this virtual machine; measure the real box before buying it"
+        return Check("virtualised", "warn", f"yes ({name})", remedy)
+    return Check("virtualised", "good", "no")
+
+
+def _steal(seconds: float | None, cores: int) -> Check:
+    if seconds is None:
+        return Check("steal", "warn", "not visible")
+    share = seconds / (_WINDOW_S * cores)
+    good = share <= _STEAL_SHARE
+    remedy = "" if good else "other guests take this CPU: use a dedicated host, or repeat later"
+    return Check("steal", "good" if good else "bad", f"{share:.1%} of the last second", remedy)
+
+
+def _load(busy: float) -> Check:
+    good = busy <= _BUSY_SHARE
+    remedy = "" if good else f"stop other work first; busiest: {_busiest()}"
+    return Check("load", "good" if good else "bad", f"{max(busy, 0):.0%} busy", remedy)
+
+
+def _busiest() -> str:
+    fields = ["name", "cpu_times"]
+    found = [p.info for p in psutil.process_iter(fields) if p.info["cpu_times"]]
+    found.sort(key=lambda p: -(p["cpu_times"].user + p["cpu_times"].system))
+    return ", ".join(str(p["name"]) for p in found[:3])
+
+
+def _swap() -> Check:
+    used = psutil.swap_memory().used
+    good = used < 64 * units.MIB
+    remedy = (
+        "" if good else "sudo swapoff -a && sudo swapon -a, after closing what fills the memory"
+    )
+    return Check("swap", "good" if good else "warn", f"{units.size(used)} in use", remedy)
+
+
+def _free_memory() -> Check:
+    free = memory.host_available_bytes()
+    total = psutil.virtual_memory().total
+    limit = memory.cgroup_limit_bytes()
+    words = f"{units.size(free)} of {units.size(min(total, limit) if limit else total)} available"
+    good = free > 2 * units.GB
+    return Check(
+        "memory", "good" if good else "warn", words, "" if good else "close other programs"
+    )
+
+
+def _cores() -> Check:
+    usable, logical = host.usable_cores(), psutil.cpu_count() or 1
+    words = f"{units.significant(usable)} of {logical} logical cores usable"
+    if usable >= logical:
+        return Check("cores", "good", words)
+    return Check("cores", "warn", words, "the rest is kept away by affinity or a cgroup quota")
+
+
+def _rapl() -> Check:
+    try:
+        meter = energy.open_meter()
+    except UnavailableError as error:
+        return Check("energy (RAPL)", "warn", error.problem, error.remedy)
+    return Check("energy (RAPL)", "good", ", ".join(zone.name for zone in meter.zones))
+
+
+def _disk(cache: Path) -> Check:
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    good = free > _DISK_BYTES
+    remedy = "" if good else "the 7B models need 8 GB: free some space or use --cache"
+    return Check(
+        "disk for artifacts", "good" if good else "warn", f"{units.size(free)} free", remedy
+    )

@@ -1,0 +1,174 @@
+"""The facts of this host that decide inference speed. Unknown facts stay empty."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cpufit.probes.memory import cgroup_limit_bytes
+from cpufit.schema import Host
+from cpufit.units import GIB
+
+# Instruction sets inference kernels are chosen by.
+FLAGS = (
+    "sse4_1 sse4_2 avx f16c fma avx2 avx_vnni avx512f avx512bw avx512_vnni avx512_bf16 avx512_fp16 "
+    "amx_tile amx_int8 amx_bf16 asimd neon asimdhp asimddp i8mm bf16 sve sve2 sme"
+).split()
+_CPU = Path("/sys/devices/system/cpu")
+_PACKAGES = (
+    "cpufit",
+    "onnxruntime",
+    "llama-cpp-python",
+    "openvino",
+    "nncf",
+    "numpy",
+    "onnx",
+    "gguf",
+)
+
+
+def describe() -> Host:
+    """Collect the facts; takes about a second, because py-cpuinfo asks several sources."""
+    from cpuinfo import get_cpu_info
+
+    info = get_cpu_info()
+    ram = psutil.virtual_memory().total
+    limit = cgroup_limit_bytes()
+    facts: dict[str, Any] = {
+        "cpu_model": str(info.get("brand_raw", "")) or platform.processor(),
+        "cpu_vendor": str(info.get("vendor_id_raw", "")),
+        "arch": platform.machine(),
+        "flags": tuple(flag for flag in FLAGS if flag in info.get("flags", ())),
+        "microcode": _cpuinfo_field("microcode"),
+        "sockets": _sockets(),
+        "physical_cores": psutil.cpu_count(logical=False) or 0,
+        "logical_cores": psutil.cpu_count() or 0,
+        "usable_cores": usable_cores(),
+        "max_mhz": _max_mhz(info),
+        "l1d_bytes": _cache_bytes(1),
+        "l2_bytes": _cache_bytes(2),
+        "l3_bytes": _cache_bytes(3),
+        "ram_bytes": ram,
+        "memory_limit_bytes": min(ram, limit) if limit else ram,
+        "swap_bytes": psutil.swap_memory().total,
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "governor": governor(),
+        "turbo": turbo(),
+        "hypervisor": hypervisor(),
+        "python": platform.python_version(),
+    }
+    return Host(**facts, packages=_packages(), fingerprint=_fingerprint(facts))
+
+
+def usable_cores() -> float:
+    """Return how many cores this process may use: affinity, then the cgroup's CPU quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota, period = [*read_text(Path("/sys/fs/cgroup/cpu.max")).split(), "", ""][:2]
+    if quota.isdigit() and period.isdigit():
+        return min(float(affinity or 1), int(quota) / int(period))
+    return float(affinity or 1)
+
+
+def default_threads() -> int:
+    """Return one thread for each usable physical core: more makes inference slower, not faster."""
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return max(1, min(physical, int(usable_cores())))
+
+
+def governor() -> str:
+    """Return the frequency governor of the first core, '' where the kernel does not say."""
+    return read_text(_CPU / "cpu0/cpufreq/scaling_governor")
+
+
+def turbo() -> str:
+    """Return 'on', 'off' or '' where the kernel does not say."""
+    no_turbo = read_text(_CPU / "intel_pstate/no_turbo")
+    boost = read_text(_CPU / "cpufreq/boost")
+    if no_turbo:
+        return "off" if no_turbo == "1" else "on"
+    return {"1": "on", "0": "off"}.get(boost, "")
+
+
+def hypervisor() -> str:
+    """Return the hypervisor's name, 'unknown' under an unnamed one, '' on bare metal."""
+    if "hypervisor" not in _cpuinfo_field("flags").split():
+        return ""
+    known = {"QEMU": "KVM", "Google": "KVM", "Amazon": "KVM", "VMware": "VMware", "Xen": "Xen"}
+    vendor = read_text(Path("/sys/class/dmi/id/sys_vendor"))
+    hyperv = "Hyper-V" if "Microsoft" in vendor else "unknown"
+    return next((name for key, name in known.items() if key in vendor), hyperv)
+
+
+def read_text(path: Path) -> str:
+    """Return a kernel file's content, '' where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip("\n\0 ")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _fingerprint(facts: dict[str, Any]) -> str:
+    """Hash what must be equal for two hosts' figures to be comparable; versions are kept apart."""
+    names = (
+        "cpu_model flags microcode sockets physical_cores logical_cores usable_cores "
+        "kernel governor turbo hypervisor"
+    ).split()
+    stable = {name: facts[name] for name in names}
+    # A reboot moves the kernel's own reserve by some pages; that is no other host.
+    stable["memory_gib"] = round(facts["memory_limit_bytes"] / GIB, 1)
+    text = json.dumps(stable, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _cpuinfo_field(name: str) -> str:
+    found = re.search(rf"^{name}\s*:(.*)$", read_text(Path("/proc/cpuinfo")), re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
+def _sockets() -> int:
+    packages = {read_text(p) for p in _CPU.glob("cpu[0-9]*/topology/physical_package_id")}
+    return len(packages - {""}) or 1
+
+
+def _max_mhz(info: dict[str, Any]) -> float:
+    frequency = psutil.cpu_freq()
+    if frequency and frequency.max:
+        return round(frequency.max, 1)
+    advertised = info.get("hz_advertised") or info.get("hz_actual") or (0, 0)
+    return round(advertised[0] / 1e6, 1)
+
+
+def _cache_bytes(level: int) -> int:
+    """Return the size of one data or unified cache of that level as cpu0 sees it."""
+    for index in sorted((_CPU / "cpu0/cache").glob("index*")):
+        if read_text(index / "level") == str(level) and read_text(index / "type") != "Instruction":
+            text = read_text(index / "size")
+            factor = {"K": 1024, "M": 1024**2}.get(text[-1:], 1)
+            return int(text.rstrip("KM")) * factor if text else 0
+    return 0
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,122 @@
+"""Resident memory of this process, and what the host can still give.
+
+One definition everywhere: the high-water mark of resident pages (VmHWM), never virtual size, never
+system-wide use. Source: proc_pid_status(5), proc_pid_clear_refs(5).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_SAMPLE_S = 0.01
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Resident bytes now, split by what backs them, and the high-water mark."""
+
+    total_bytes: int
+    anon_bytes: int
+    file_bytes: int
+    peak_bytes: int
+
+
+def resident() -> Resident:
+    """Read this process's resident memory; without /proc the split is unknown (zeros)."""
+    try:
+        fields = _parse(_STATUS.read_text(encoding="ascii"))
+    except OSError:
+        total = psutil.Process().memory_info().rss
+        return Resident(total, 0, 0, total)
+    return Resident(
+        total_bytes=fields["VmRSS"],
+        anon_bytes=fields.get("RssAnon", 0),
+        file_bytes=fields.get("RssFile", 0) + fields.get("RssShmem", 0),
+        peak_bytes=fields["VmHWM"],
+    )
+
+
+def reset_peak() -> bool:
+    """Set the high-water mark back to the present size; False where the kernel does not let us."""
+    try:
+        _CLEAR_REFS.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def host_available_bytes() -> int:
+    """Return what a new process can take: MemAvailable, or less where a cgroup limits us."""
+    available = psutil.virtual_memory().available
+    limit = cgroup_limit_bytes()
+    return min(available, limit - _cgroup_used_bytes()) if limit else available
+
+
+def cgroup_limit_bytes() -> int:
+    """Return the memory limit of this process's cgroup, 0 where there is none."""
+    return _read_cgroup("memory.max", "memory/memory.limit_in_bytes")
+
+
+def _cgroup_used_bytes() -> int:
+    return _read_cgroup("memory.current", "memory/memory.usage_in_bytes")
+
+
+class PeakSampler:
+    """Samples memory every 10 ms in a thread, to learn what the peak is made of.
+
+    The kernel keeps a high-water mark of the total only. Used where time is not measured.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.highest = resident()
+
+    def __enter__(self) -> PeakSampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._keep(resident())
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLE_S):
+            self._keep(resident())
+
+    def _keep(self, now: Resident) -> None:
+        if now.total_bytes > self.highest.total_bytes:
+            self.highest = now
+
+
+def _parse(text: str) -> dict[str, int]:
+    lines = (line.split() for line in text.splitlines() if line.endswith("kB"))
+    return {parts[0].rstrip(":"): int(parts[1]) * 1024 for parts in lines}
+
+
+def _read_cgroup(v2: str, v1: str) -> int:
+    """Read a number of the own cgroup (v2 by its path, else v1's root); 0 for 'max' or nothing."""
+    root = Path("/sys/fs/cgroup")
+    for path in (root / _own_group() / v2, root / v2, root / v1):
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        # v1 writes "no limit" as the largest page-aligned number.
+        return int(text) if text.isdigit() and int(text) < 1 << 60 else 0
+    return 0
+
+
+def _own_group() -> str:
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")

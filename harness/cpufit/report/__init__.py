@@ -1,0 +1,1 @@
+"""Findings as people read them: a terminal page, and one HTML file that needs nothing else."""

@@ -1,0 +1,285 @@
+"""The rows of the table of all cells, and what opens below each of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cpufit import units
+from cpufit.report.figures import response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cpufit.analyse import Metric, Row
+
+# Columns in the table's order: key in the data of report.js, heading, whether it sorts by number.
+COLUMNS = (
+    ("model", "Model", False),
+    ("weights", "Weights", False),
+    ("precision", "Precision", False),
+    ("runtime", "Runtime", False),
+    ("scenario", "Scenario", False),
+    ("threads", "Threads", True),
+    ("response", "Latency or TTFT", True),
+    ("rate", "Rate", True),
+    ("samples", "n", True),
+    ("memory", "Peak memory", True),
+    ("size", "File", True),
+    ("load", "Load", True),
+    ("verdict", "Verdict", False),
+)
+_VERDICTS = ("over", "undecided", "under")  # the worst first
+NO_THRESHOLD, NOT_MEASURED = "no threshold", "not measured"
+TOO_SMALL = "n too small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One row in words: a pair is the figure and the small print below it."""
+
+    row: Row
+    model: str
+    format: str
+    threads: str
+    response: tuple[str, str]
+    rate: tuple[str, str]
+    samples: str
+    memory: tuple[str, str]
+    size: str
+    load: str
+    verdict: tuple[str, str]
+    keys: tuple[str | float | None, ...]  # what each column sorts by; None sorts last
+
+
+def cell_row(row: Row) -> CellRow:
+    """Put one record into words, measured or not."""
+    record, cell, outcome = row.record, row.record.cell, row.record.outcome
+    main, speed, word = response(row), _speed(row), verdict(row)
+    peak = outcome.memory.peak_bytes if outcome.memory else None
+    size = record.artifact.size_bytes if record.artifact else None
+    model = (record.title or cell.model) + (f" @{cell.variant}" if cell.variant else "")
+    counted = main or speed
+    return CellRow(
+        row=row,
+        model=model,
+        format=record.artifact.format if record.artifact else "",
+        threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
+        response=_response_words(row, main),
+        rate=_rate_words(row, speed),
+        samples=str(counted.n) if counted else "",
+        memory=_memory_words(row),
+        size=units.size(size) if size else "",
+        load=units.duration(outcome.load_ns) if outcome.load_ns else "",
+        verdict=(word, _worst_words(row) if word in ("over", "undecided") else ""),
+        keys=(
+            model.lower(), cell.weights, cell.precision, cell.runtime, cell.scenario,
+            cell.threads + cell.batch / 1e6, round(main.p50) if main else None,
+            float(f"{speed.rate:.6g}") if speed and speed.rate else None,
+            counted.n if counted else None, peak, size, outcome.load_ns or None, word,
+        ),
+    )  # fmt: skip
+
+
+def verdict(row: Row) -> str:
+    """Return the row's worst verdict, or why it has none."""
+    if not row.ok:
+        return NOT_MEASURED
+    found = {metric.verdict for metric in row.metrics}
+    return next((word for word in _VERDICTS if word in found), NO_THRESHOLD)
+
+
+def percentile_words(metric: Metric) -> str:
+    """Return 'p90 7.42 ms', or that there are too few samples to say."""
+    if metric.p90 is None:
+        return f"p90: {TOO_SMALL}"
+    return f"p90 {_value(metric, metric.p90)}"
+
+
+def rate_words(metric: Metric) -> str:
+    """Return 'decode 10.2 tokens/s' without the name: what one second brings."""
+    if not metric.rate:
+        return ""
+    tokens = metric.name in ("tpot", "decode", "prefill", "ttft")
+    return f"{units.significant(metric.rate)} {'tokens/s' if tokens else '/s'}"
+
+
+def _value(metric: Metric, value: float) -> str:
+    return units.duration(value) if metric.unit == "ns" else f"{units.significant(value)} J"
+
+
+def _speed(row: Row) -> Metric | None:
+    """Return the metric the row's rate comes from."""
+    names = ("tpot", "decode", "batch", "latency", "prefill", "energy")
+    return next((metric for name in names if (metric := row.metric(name))), None)
+
+
+def _response_words(row: Row, main: Metric | None) -> tuple[str, str]:
+    if main is None:
+        return ("", "")
+    label = f"{main.label}: " if main.name == "ttft" else ""
+    small = [f"{label}{percentile_words(main)}"]
+    small += [
+        f"at {other.size}: {units.duration(other.p50)}, {percentile_words(other)}"
+        for other in row.metrics
+        if other.name == "ttft" and other is not main
+    ]
+    return (units.duration(main.p50), "; ".join(small))
+
+
+def _rate_words(row: Row, speed: Metric | None) -> tuple[str, str]:
+    if speed is None:
+        return ("", "")
+    if speed.name == "energy":
+        return (_value(speed, speed.p50), "per item")
+    names = {"tpot": f"TPOT {units.duration(speed.p50)}", "latency": ""}
+    small = [names.get(speed.name, speed.label)]
+    prefill = row.metric("prefill")
+    if prefill and prefill is not speed:
+        small.append(f"{prefill.label}: {rate_words(prefill)}")
+    return (rate_words(speed), "; ".join(filter(None, small)))
+
+
+def _memory_words(row: Row) -> tuple[str, str]:
+    memory = row.record.outcome.memory
+    if memory is None:
+        return ("", "")
+    over = memory.peak_bytes - memory.baseline_bytes
+    return (units.size(memory.peak_bytes), f"+{units.size(over)} over baseline")
+
+
+def _worst_words(row: Row) -> str:
+    worst = verdict(row)
+    found = [metric for metric in row.metrics if metric.verdict == worst]
+    metric = max(found, key=lambda metric: metric.ratio)
+    return f"{metric.label}: {units.significant(metric.ratio, 2)}x"
+
+
+# ------------------------------------------------------------------------------- what a row opens to
+Section = tuple[str, list[list[str]]]  # a heading and a table: rows of cells
+
+
+def island(rows: Sequence[CellRow], hosts: Mapping[str, str]) -> str:
+    """Return the JSON that report.js sorts, filters and opens rows by.
+
+    Sections are kept once: thousands of rows share their settings, versions and recipes.
+    `hosts` is each fingerprint's name. Safe inside a <script> element.
+    """
+    pool: dict[str, int] = {}
+    data = [
+        {
+            "keys": row.keys,
+            "family": row.row.record.family,
+            "status": row.row.record.outcome.status,
+            "host": hosts[row.row.record.host.fingerprint],
+            "sections": [
+                pool.setdefault(json.dumps(section, ensure_ascii=False), len(pool))
+                for section in _sections(row.row)
+            ],
+        }
+        for row in rows
+    ]
+    columns = [key for key, _, _ in COLUMNS]
+    packed = json.dumps({"columns": columns, "rows": data}, separators=(",", ":"))
+    return f'{packed[:-1]},"sections":[{",".join(pool)}]}}'.replace("<", "\\u003c")
+
+
+def _sections(row: Row) -> list[Section]:
+    record, outcome = row.record, row.record.outcome
+    found: list[Section] = [
+        ("Why it was not measured", _pairs({"Reason": outcome.reason, "Remedy": outcome.remedy})),
+        ("Measured", _metric_table(row)),
+        ("Memory", _memory_pairs(row)),
+        ("Run", _run_pairs(row)),
+        ("Artifact", _artifact_pairs(row)),
+        ("Settings", _pairs(outcome.settings)),
+        ("Versions", _pairs(outcome.versions)),
+        ("Noise", _pairs({key: units.significant(v) for key, v in outcome.noise.items()})),
+        ("Notes", [["", note] for note in outcome.notes]),
+        ("Cell", _pairs({"Id": record.cell.id})),
+    ]
+    return [section for section in found if section[1]]
+
+
+def _pairs(values: Mapping[str, str]) -> list[list[str]]:
+    return [[key, value] for key, value in values.items() if value]
+
+
+def _metric_table(row: Row) -> list[list[str]]:
+    head = ["", "p50", "p90", "n", "rate at p50", "verdict"]
+    lines = [
+        [
+            metric.label,
+            _value(metric, metric.p50),
+            TOO_SMALL if metric.p90 is None else _value(metric, metric.p90),
+            str(metric.n),
+            rate_words(metric) or ("per item" if metric.unit == "j" else ""),
+            _verdict_words(metric),
+        ]
+        for metric in row.metrics
+    ]
+    return [head, *lines] if lines else []
+
+
+def _verdict_words(metric: Metric) -> str:
+    if metric.verdict is None:
+        return NO_THRESHOLD
+    limit = units.duration(metric.threshold)
+    return f"{metric.verdict}: {units.significant(metric.ratio, 2)} x {limit}"
+
+
+def _memory_pairs(row: Row) -> list[list[str]]:
+    memory = row.record.outcome.memory
+    if memory is None:
+        return []
+    return _pairs(
+        {
+            "Peak": units.size(memory.peak_bytes),
+            "Baseline": units.size(memory.baseline_bytes),
+            "Peak, private pages": units.size(memory.anon_bytes),
+            "Peak, mapped file pages": units.size(memory.file_bytes),
+            "KV cache": units.size(memory.kv_cache_bytes) if memory.kv_cache_bytes else "",
+            "How": memory.method,
+        }
+    )
+
+
+def _run_pairs(row: Row) -> list[list[str]]:
+    record, outcome = row.record, row.record.outcome
+    return _pairs(
+        {
+            "Run": record.run_id,
+            "Recorded": record.recorded_at,
+            "Budget": record.budget,
+            "Sampling ended": outcome.stop,
+            "Budget's sample count": ("reached" if outcome.valid else "not reached")
+            if row.ok
+            else "",
+            "Load": units.duration(outcome.load_ns) if outcome.load_ns else "",
+            "First inference": units.duration(outcome.first_ns) if outcome.first_ns else "",
+        }
+    )
+
+
+def _artifact_pairs(row: Row) -> list[list[str]]:
+    record = row.record
+    artifact = record.artifact
+    parameters = units.count(record.parameters) if record.parameters else ""
+    macs = units.count(record.macs) if record.macs else ""
+    work = {"Parameters": parameters, "MACs": macs}
+    if artifact is None:
+        return _pairs(work)
+    kv = artifact.kv_bytes_per_token
+    return _pairs(
+        {
+            **work,
+            "Weights": record.cell.weights,
+            "Format": artifact.format,
+            "File": units.size(artifact.size_bytes),
+            "Key": artifact.key,
+            "Recipe": artifact.recipe,
+            "KV cache per token": units.size(kv) if kv else "",
+            "Notes": "; ".join(artifact.notes),
+        }
+    )

@@ -1,0 +1,350 @@
+"""What the page says, as frozen dataclasses in words; the template only lays them out. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cpufit import analyse, sizing, units
+from cpufit.report import cells, figures
+from cpufit.report.figures import response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cpufit.analyse import Flag, Row
+    from cpufit.report.cells import CellRow
+    from cpufit.report.figures import Drawing
+    from cpufit.schema import Host, Record, Settings
+    from cpufit.sizing import Recommendation, TierFit
+
+_FILTERS = ("runtime", "precision", "family", "scenario", "weights", "status", "verdict")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A model that answers in time here, or the one that comes nearest."""
+
+    what: str  # 'Largest language model'
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostBlock:
+    """All findings about one host."""
+
+    id: str
+    host: Host
+    facts: tuple[tuple[str, str], ...]
+    recommendation: Recommendation
+    titles: dict[str, str]  # model name -> title
+    picks: tuple[Pick, ...]
+    over: tuple[Flag, ...]
+    undecided: tuple[Flag, ...]
+    judged: int  # rows with a verdict
+    drawings: tuple[Drawing, ...]
+
+    def rest(self) -> list[TierFit]:
+        """Return the tiers that are neither recommended nor next, for completeness."""
+        shown = (self.recommendation.met, self.recommendation.next)
+        return [fit for fit in self.recommendation.tiers if fit not in shown]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run's provenance."""
+
+    id: str
+    dates: str
+    budget: str
+    cells: int
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The whole report."""
+
+    title: str
+    summary: str
+    weights: str
+    limits: tuple[tuple[str, str], ...]
+    hosts: tuple[HostBlock, ...]
+    cells: tuple[CellRow, ...]
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    island: str
+    runs: tuple[Run, ...]
+    versions: tuple[tuple[str, str], ...]
+    methods: tuple[str, ...]
+    schema_versions: str
+    suite: str
+
+
+def page(records: Sequence[Record], settings: Settings) -> Page:
+    """Turn records into everything the report shows; no record is dropped."""
+    table = analyse.rows(records, settings.thresholds)
+    groups = _by_host(table)
+    names = _host_names([rows[-1].record.host for rows in groups.values()])
+    blocks = [
+        _host_block(f"host-{index}", rows, settings) for index, rows in enumerate(groups.values(), 1)
+    ]
+    rows = [cells.cell_row(row) for row in table]
+    limits = settings.thresholds
+    return Page(
+        title=_title(names),
+        summary=_summary(table),
+        weights=_weights(table),
+        limits=(
+            ("latency of one inference", units.duration(limits.latency_ms * units.NS_PER_MS)),
+            ("TTFT", units.duration(limits.ttft_ms * units.NS_PER_MS)),
+            ("TPOT", units.duration(limits.tpot_ms * units.NS_PER_MS)),
+        ),
+        hosts=tuple(blocks),
+        cells=tuple(rows),
+        filters=_filters(table, names),
+        island=cells.island(rows, names),
+        runs=_runs(table, names),
+        versions=_versions(table),
+        methods=_distinct(r.outcome.memory.method for r in records if r.outcome.memory),
+        schema_versions=", ".join(_distinct(str(record.schema_version) for record in records)),
+        suite=suite(records),
+    )
+
+
+def _by_host(table: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in table:
+        groups.setdefault(row.record.host.fingerprint, []).append(row)
+    return groups
+
+
+def _host_names(hosts: Sequence[Host]) -> dict[str, str]:
+    """Name each fingerprint by its CPU; by its fingerprint too where two share a CPU."""
+    models = [host.cpu_model for host in hosts]
+    return {
+        host.fingerprint: host.cpu_model
+        if models.count(host.cpu_model) == 1
+        else f"{host.cpu_model} ({host.fingerprint[:8]})"
+        for host in hosts
+    }
+
+
+def _title(names: dict[str, str]) -> str:
+    if not names:
+        return "Sizing report: no records"
+    if len(names) == 1:
+        return f"Sizing report: {next(iter(names.values()))}"
+    return f"Sizing report: {len(names)} hosts"
+
+
+def _summary(table: Sequence[Row]) -> str:
+    if not table:
+        return "There is nothing to report: the results hold no records."
+    dates = sorted(row.record.recorded_at[:10] for row in table)
+    when = f"on {dates[0]}" if dates[0] == dates[-1] else f"from {dates[0]} to {dates[-1]}"
+    measured = sum(row.ok for row in table)
+    models = len({row.record.cell.model for row in table})
+    missing = len(table) - measured
+    words = f"{_plural(len(table), 'cell')} of {_plural(models, 'model')}, recorded {when}: "
+    words += f"{measured} measured"
+    return words + (f", {missing} not, each with its reason." if missing else ".")
+
+
+def _weights(table: Sequence[Row]) -> str:
+    real = sum(row.record.cell.weights == "real" for row in table)
+    if real == len(table):
+        return "All weights are real."
+    claim = (
+        "Synthetic weights: exact published shapes, seeded random values. Speed and memory are"
+        " those of the real model; accuracy is not measured."
+    )
+    if real:
+        return f"{claim} {real} of {_plural(len(table), 'cell')} use real weights and say so."
+    return claim
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+# --------------------------------------------------------------------------------------- one host
+def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock:
+    host = max(rows, key=lambda row: row.record.recorded_at).record.host
+    flags = analyse.flags(rows)
+    return HostBlock(
+        id=name,
+        host=host,
+        facts=host_facts(host),
+        recommendation=sizing.recommend(rows, host, settings.tiers),
+        titles={r.record.cell.model: r.record.title for r in rows if r.record.title},
+        picks=tuple(_picks(rows)),
+        over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
+        undecided=tuple(flag for flag in flags if flag.metric.verdict == "undecided"),
+        judged=sum(cells.verdict(row) in ("under", "over", "undecided") for row in rows),
+        drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
+    )
+
+
+def _picks(rows: Sequence[Row]) -> list[Pick]:
+    """Name what is interactive here: the largest and the fastest, of LLMs and of the rest."""
+    timed = [row for row in figures.newest(rows) if row.ok and response(row)]
+    llms = [row for row in timed if row.record.family == "llm"]
+    others = [row for row in timed if row.record.family != "llm"]
+    return [
+        *_pick("language model", llms),
+        *_pick("vision, OCR or encoder model", others),
+    ]
+
+
+def _pick(kind: str, rows: Sequence[Row]) -> list[Pick]:
+    if not rows:
+        return [Pick(what=f"Any {kind}", who="not measured", why="")]
+    under = [row for row in rows if _interactive(row)]
+    if not under:
+        nearest = min(rows, key=_wait)
+        metric = response(nearest)
+        assert metric is not None
+        times = f"{units.significant(metric.ratio, 2)} times the threshold"
+        return [
+            Pick(what=f"No {kind} is surely under the threshold", who="", why=""),
+            Pick(what="Nearest", who=nearest.label, why=f"{_speed_words(nearest)}, {times}"),
+        ]
+    fastest = min(under, key=_wait)
+    largest = max(under, key=lambda row: (row.record.parameters, row.record.macs, -_wait(row)))
+    return [
+        Pick(what=f"Largest {kind}", who=largest.label, why=_speed_words(largest)),
+        Pick(what=f"Fastest {kind}", who=fastest.label, why=_speed_words(fastest)),
+    ]
+
+
+def _interactive(row: Row) -> bool:
+    """Whether the first answer and every further token surely come in time."""
+    first, token = response(row), row.metric("tpot")
+    return all(metric.verdict == "under" for metric in (first, token) if metric)
+
+
+def _wait(row: Row) -> float:
+    metric = response(row)
+    return metric.p50 if metric else float("inf")
+
+
+def _speed_words(row: Row) -> str:
+    first, token = response(row), row.metric("tpot")
+    assert first is not None
+    words = f"{first.label} {units.duration(first.figure)} ({first.figure_name})"
+    return f"{words}, {cells.rate_words(token)} written" if token else words
+
+
+def host_facts(host: Host) -> tuple[tuple[str, str], ...]:
+    """Return what is known of a host, in words; what is not says so."""
+    cores = f"{host.physical_cores} physical, {host.logical_cores} logical"
+    caches = zip(("L1d", "L2", "L3"), (host.l1d_bytes, host.l2_bytes, host.l3_bytes), strict=True)
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(host.packages.items()))
+    facts = (
+        ("CPU", host.cpu_model),
+        ("Vendor, architecture", ", ".join(filter(None, (host.cpu_vendor, host.arch)))),
+        ("Instruction sets", " ".join(host.flags)),
+        ("Microcode", host.microcode),
+        ("Sockets", str(host.sockets or "")),
+        ("Cores", f"{cores}, {host.usable_cores:g} usable"),
+        ("Highest clock", f"{host.max_mhz:,.0f} MHz" if host.max_mhz else ""),
+        ("Caches", ", ".join(f"{name} {_binary(count)}" for name, count in caches if count)),
+        ("RAM", units.size(host.ram_bytes)),
+        ("Memory limit", units.size(host.memory_limit_bytes)),
+        ("Swap", units.size(host.swap_bytes) if host.swap_bytes else "none"),
+        ("Operating system", host.os),
+        ("Kernel", host.kernel),
+        ("Governor", host.governor),
+        ("Turbo", host.turbo),
+        ("Virtualised", host.hypervisor or "no hypervisor seen"),
+        ("Python", host.python),
+        ("Packages", packages),
+        ("Fingerprint", host.fingerprint),
+    )
+    return tuple((name, value or "not known") for name, value in facts)
+
+
+def _binary(count: int) -> str:
+    """Caches are sold in powers of two: '48 KiB', '1.25 MiB'."""
+    if count < units.MIB:
+        return f"{count / units.KIB:g} KiB"
+    return f"{count / units.MIB:g} MiB"
+
+
+# ------------------------------------------------------------------------------------- provenance
+def _filters(
+    table: Sequence[Row], names: dict[str, str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the values of every select, in order of first appearance."""
+    values: dict[str, list[str]] = {
+        "runtime": [row.record.cell.runtime for row in table],
+        "precision": [row.record.cell.precision for row in table],
+        "family": [row.record.family for row in table],
+        "scenario": [row.record.cell.scenario for row in table],
+        "weights": [row.record.cell.weights for row in table],
+        "status": [row.record.outcome.status for row in table],
+        "verdict": [cells.verdict(row) for row in table],
+    }
+    found = [(name, _distinct(values[name])) for name in _FILTERS]
+    if len(names) > 1:
+        found.append(("host", tuple(names.values())))
+    return tuple(found)
+
+
+def _runs(table: Sequence[Row], names: dict[str, str]) -> tuple[Run, ...]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for row in table:
+        key = (row.record.run_id, row.record.host.fingerprint)
+        groups.setdefault(key, []).append(row.record)
+    return tuple(_run(records, names) for records in groups.values())
+
+
+def _run(records: Sequence[Record], names: dict[str, str]) -> Run:
+    first = min(record.recorded_at for record in records)
+    last = max(record.recorded_at for record in records)
+    return Run(
+        id=records[0].run_id,
+        dates=first if first == last else f"{first} to {last}",
+        budget=", ".join(_distinct(record.budget for record in records)),
+        cells=len(records),
+        host=names[records[0].host.fingerprint],
+    )
+
+
+def _versions(table: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """Return every version of every package that was measured with."""
+    found: dict[str, set[str]] = {}
+    for row in table:
+        for package, version in row.record.outcome.versions.items():
+            found.setdefault(package, set()).add(version)
+    return tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value for value in dict.fromkeys(values) if value)
+
+
+def suite(records: Sequence[Record]) -> str:
+    """Return the TOML of a suite that measures these cells again; '' where there are none."""
+    wanted: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    scenarios: dict[tuple[str, str, str, str], list[str]] = {}
+    for record in records:
+        cell = record.cell
+        key = (cell.model, cell.runtime, cell.precision, cell.weights)
+        scenarios.setdefault(key, []).append(cell.scenario)
+    for (model, *rest), found in scenarios.items():
+        runtime, precision, weights = rest
+        block = (runtime, precision, weights, tuple(sorted(set(found))))
+        wanted.setdefault(block, []).append(model)
+    if not wanted:
+        return ""
+    lines = ['title = "the cells of this report"', f"budget = {json.dumps(records[-1].budget)}"]
+    for (runtime, precision, weights, names), models in wanted.items():
+        lists = {
+            "models": models, "runtimes": [runtime], "precisions": [precision],
+            "scenarios": list(names), "weights": [weights],
+        }  # fmt: skip
+        lines += ["", "[[cells]]", *(f"{key} = {json.dumps(v)}" for key, v in lists.items())]
+    return "\n".join(lines)

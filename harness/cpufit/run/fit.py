@@ -1,0 +1,67 @@
+"""Will a cell fit, before anything is started? Otherwise the numbers why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cpufit.artifacts import cache
+from cpufit.measure import load_options
+from cpufit.probes.memory import host_available_bytes
+from cpufit.schema import Outcome
+from cpufit.units import MIB, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Builder, Request
+    from cpufit.schema import Artifact, Cell, Model, Scenario
+
+_PROCESS_BYTES = 128 * MIB  # an interpreter with a runtime, before any model
+_DISK_RESERVE_BYTES = 256 * MIB
+
+
+def too_large_to_make(request: Request, module: Builder, root: Path) -> Outcome | None:
+    """Return why the artifact cannot be written, None where it can."""
+    need, free = module.estimate_bytes(request), cache.free_bytes(root)
+    if need + _DISK_RESERVE_BYTES <= free:
+        return None
+    return Outcome(
+        status="skipped",
+        reason=f"the artifact needs {size(need)} of disk, {size(free)} are free at {root}",
+        remedy="free some space or name another folder with --cache",
+    )
+
+
+def too_large_to_run(
+    cell: Cell,
+    model: Model,
+    scenario: Scenario,
+    artifact: Artifact | None,
+    request: Request,
+    module: Builder,
+) -> Outcome | None:
+    """Return why the cell cannot be held in memory, None where it may.
+
+    The need is a lower bound: the weights, the KV cache and a bare process.
+    """
+    weights = artifact.size_bytes if artifact else module.estimate_bytes(request)
+    options = load_options(cell, scenario, model.task)
+    per_token = artifact.kv_bytes_per_token if artifact else _kv_bytes_per_token(model)
+    kv = options.context_tokens * options.batch * per_token
+    need, free = weights + kv + _PROCESS_BYTES, host_available_bytes()
+    if need <= free:
+        return None
+    return Outcome(
+        status="skipped",
+        reason=(
+            f"needs at least {size(need)} of memory ({size(weights)} weights, {size(kv)} KV "
+            f"cache), {size(free)} are available"
+        ),
+        remedy="close other programs, or take a smaller model or precision",
+    )
+
+
+def _kv_bytes_per_token(model: Model) -> int:
+    """Return keys and values of all layers in f16."""
+    d = model.decoder
+    return 2 * d.layers * d.kv_heads * d.head_dim * 2 if d else 0

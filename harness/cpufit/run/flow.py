@@ -1,0 +1,194 @@
+"""The whole road of a run: cells in, one process each, a stored record each. Start reading here.
+
+plan -> for each cell: artifact (made once, in a process of its own) -> fits? -> measured in a
+fresh process -> record -> on disk
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from cpufit import store
+from cpufit.artifacts import cache
+from cpufit.errors import CpufitError, DataError, UnavailableError, UnsupportedError
+from cpufit.probes import energy, host
+from cpufit.run import child, fit
+from cpufit.run.request import from_json, resolve
+from cpufit.runtimes import entry, installed_version
+from cpufit.schema import Job, Outcome, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cpufit.run.request import Plan, Request
+    from cpufit.schema import Artifact, Cell, Host, Status
+
+_BUILD_TIMEOUT_S = 1800.0
+
+
+class Observer(Protocol):
+    """Who watches a run; the terminal is one."""
+
+    def planned(self, plan: Plan, done: Sequence[Record]) -> None:
+        """Hear what will be run and what an earlier run already measured."""
+
+    def started(self, cell: Cell) -> None:
+        """Hear that a cell begins."""
+
+    def stage(self, text: str) -> None:
+        """Hear what the cell's process is doing."""
+
+    def finished(self, record: Record) -> None:
+        """Hear what came out; the record is on disk."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run reads and writes."""
+
+    output: Path
+    cache: Path
+
+
+def start(request: Request, place: Place, observer: Observer) -> Path:
+    """Run everything the request names; return the results file.
+
+    Raises CpufitError before the first cell where the request or the folders are wrong, DataError
+    in mid-run where the disk refuses; KeyboardInterrupt leaves every finished cell stored.
+    """
+    plan = resolve(request)
+    cache.check_writable(place.cache)
+    run_id = datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S%fZ")
+    results = store.create(place.output / f"{run_id}.parquet", request.to_json())
+    _go(plan, plan.cells, results, place, observer)
+    return results.path
+
+
+def resume(path: Path, place: Place, observer: Observer) -> Path:
+    """Measure what a run's file still lacks: cells never reached, and those that were not ok."""
+    plan = resolve(from_json(store.request_of(path), path))
+    cache.check_writable(place.cache)
+    done = [record for record in store.read([path]) if record.outcome.status == "ok"]
+    strangers = {r.host.fingerprint for r in done} - {host.describe().fingerprint}
+    if strangers:
+        raise DataError(f"{path} was measured on another host", "start a new run here")
+    results = store.reopen(path, done)
+    ids = {record.cell.id for record in done}
+    left = [cell for cell in plan.cells if cell.id not in ids]
+    _go(plan, left, results, place, observer, done)
+    return path
+
+
+def _go(
+    plan: Plan,
+    cells: Sequence[Cell],
+    results: store.ResultsFile,
+    place: Place,
+    observer: Observer,
+    done: Sequence[Record] = (),
+) -> None:
+    here = host.describe()
+    observer.planned(plan, done)
+    for cell in cells:
+        observer.started(cell)
+        artifact, outcome, log = run_cell(cell, plan, place, observer)
+        if log:
+            outcome = _keep_log(outcome, log, cell, results.path)
+        record = _record(cell, plan, here, artifact, outcome, results.path.stem)
+        results.add([record])
+        observer.finished(record)
+
+
+def run_cell(
+    cell: Cell, plan: Plan, place: Place, observer: Observer
+) -> tuple[Artifact | None, Outcome, str]:
+    """Take one cell from its card to its outcome; nothing a cell does ends the run."""
+    try:
+        _check_host(cell, plan)
+        artifact, outcome, log = _artifact(cell, plan, place, observer)
+    except UnsupportedError as error:
+        return None, _refused("unsupported", error), ""
+    except UnavailableError as error:
+        return None, _refused("unavailable", error), ""
+    except CpufitError as error:
+        return None, _refused("failed", error), ""
+    if artifact is None or outcome is not None:
+        return artifact, outcome or Outcome(status="failed", reason="no artifact"), log
+    reply = child.ask(_job(cell, plan, place, artifact), plan.budget.timeout_s, observer.stage)
+    return artifact, reply.outcome or Outcome(status="failed", reason="no outcome"), reply.log
+
+
+def _check_host(cell: Cell, plan: Plan) -> None:
+    """Raise UnavailableError for what this host lacks, before anything is built."""
+    if not installed_version(cell.runtime):
+        raise UnavailableError(f"{cell.runtime} is not installed", entry(cell.runtime).install)
+    if plan.scenarios[cell.scenario].procedure == "energy":
+        energy.open_meter()
+
+
+def _artifact(
+    cell: Cell, plan: Plan, place: Place, observer: Observer
+) -> tuple[Artifact | None, Outcome | None, str]:
+    """Return the artifact, or why there is none or it would not fit."""
+    model, scenario = plan.models[cell.model], plan.scenarios[cell.scenario]
+    request, module = cache.request_of(
+        model, cell.precision, cell.runtime, cell.weights, place.cache
+    )
+    artifact = cache.find(request, module, place.cache)
+    problem = fit.too_large_to_run(cell, model, scenario, artifact, request, module)
+    if problem is None and artifact is None:
+        problem = fit.too_large_to_make(request, module, place.cache)
+    if problem is not None or artifact is not None:
+        return artifact, problem, ""
+    observer.stage("making the artifact")
+    reply = child.ask(_job(cell, plan, place, None), _BUILD_TIMEOUT_S, observer.stage)
+    return reply.artifact, reply.outcome, reply.log
+
+
+def _job(cell: Cell, plan: Plan, place: Place, artifact: Artifact | None) -> Job:
+    return Job(
+        cell=cell,
+        model=plan.models[cell.model],
+        scenario=plan.scenarios[cell.scenario],
+        budget=plan.budget,
+        cache=str(place.cache),
+        artifact=artifact,
+    )
+
+
+def _record(
+    cell: Cell,
+    plan: Plan,
+    here: Host,
+    artifact: Artifact | None,
+    outcome: Outcome,
+    run_id: str,
+) -> Record:
+    model = plan.models[cell.model]
+    return Record(
+        run_id=run_id,
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cell=cell,
+        budget=plan.budget.name,
+        host=here,
+        outcome=outcome,
+        artifact=artifact,
+        family=model.family,
+        title=model.title,
+        parameters=model.parameters or (artifact.parameters if artifact else 0),
+        macs=model.macs,
+    )
+
+
+def _refused(status: Status, error: CpufitError) -> Outcome:
+    return Outcome(status=status, reason=error.problem, remedy=error.remedy)
+
+
+def _keep_log(outcome: Outcome, log: str, cell: Cell, results: Path) -> Outcome:
+    """Write what a dead child said beside the results, so that a bug keeps its traceback."""
+    path = results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
+    path.write_text(log, encoding="utf-8")
+    return replace(outcome, remedy=outcome.remedy or f"its last words are in {path}")

@@ -1,0 +1,179 @@
+"""OpenVINO on the CPU, with the performance hints its own benchmark tool uses."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes.base import Work
+from cpufit.runtimes.tensors import check_batch, make_input, shape_of
+
+# Without that package OpenVINO sends no usage statistics and starts no thread for them.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.tensors import Array
+    from cpufit.schema import Artifact
+
+_REASON_CHARS = 200
+_HINTS = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
+_ROUNDS = 4  # passes of each request in one timed work: with 1, its ragged end costs a fifth
+_UNRECORDED = {"SUPPORTED_PROPERTIES", "NETWORK_NAME", "LOG_LEVEL"}  # lists and labels, no settings
+
+
+class OpenVinoSession:
+    """A compiled model with inputs in place: one request for latency, several for throughput."""
+
+    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
+        check_batch(artifact.inputs, options.batch)
+        self._batch = options.batch
+        core = ov.Core()
+        self._compiled = _compile(core, artifact, options)
+        count = 1
+        if options.goal == "throughput":
+            count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._queue = ov.AsyncInferQueue(self._compiled, count)
+        for spec in artifact.inputs:
+            tensor = ov.Tensor(make_input(spec, options.batch, options.seed))
+            for request in self._queue:
+                request.set_tensor(spec.name, tensor)
+        self._throughput = options.goal == "throughput"
+        self.settings: Mapping[str, str] = _resolved(core, self._compiled, len(self._queue))
+        self.notes: tuple[str, ...] = ()
+
+    def prepare(self, step: Step) -> Work:
+        """Return one pass, or for throughput several of each request, kept busy side by side.
+
+        Raises UnsupportedError for any step but 'infer'.
+        """
+        if step.kind != "infer":
+            raise UnsupportedError(
+                f"openvino has no {step.kind} step here", "language models run on llama.cpp"
+            )
+        if self._throughput:
+            return self._many()
+        infer = self._queue[0].infer
+
+        def once() -> None:
+            try:
+                # Without sharing, the outputs would be copied inside the timed region.
+                infer(share_outputs=True)
+            except RuntimeError as error:
+                raise DataError(f"openvino cannot run the model: {_reason(error)}") from error
+
+        return Work(run=once, items=self._batch)
+
+    def outputs(self) -> dict[str, Array]:
+        """Return copies of the last pass's outputs, each by one of its names."""
+        request = self._queue[0]
+        return {
+            output.get_any_name(): request.get_tensor(output).data.copy()
+            for output in self._compiled.outputs
+        }
+
+    def close(self) -> None:
+        """Free the model; the session cannot be used afterwards."""
+        del self._queue, self._compiled
+
+    def _many(self) -> Work:
+        queue = self._queue
+        passes = _ROUNDS * len(queue)
+
+        def rounds() -> None:
+            try:
+                for _ in range(passes):
+                    queue.start_async()
+                queue.wait_all()
+            except RuntimeError as error:
+                raise DataError(f"openvino cannot run the model: {_reason(error)}") from error
+
+        return Work(run=rounds, items=self._batch * passes)
+
+
+class OpenVino:
+    """The runtime `openvino`."""
+
+    clock = staticmethod(time.perf_counter_ns)
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of openvino, with its build number, and numpy."""
+        return {"openvino": ov.get_version(), "numpy": np.__version__}
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> OpenVinoSession:
+        """Load an OpenVINO IR or ONNX file; raise DataError in words where OpenVINO refuses it."""
+        return OpenVinoSession(artifact, options)
+
+
+RUNTIME = OpenVino()
+
+
+def _compile(core: Any, artifact: Artifact, options: LoadOptions) -> Any:
+    config = {
+        "PERFORMANCE_HINT": _HINTS[options.goal],
+        "INFERENCE_NUM_THREADS": options.threads,
+    }
+    try:
+        model = core.read_model(artifact.path)
+        if artifact.inputs:
+            model.reshape({spec.name: shape_of(spec, options.batch) for spec in artifact.inputs})
+        return core.compile_model(model, "CPU", config)
+    except RuntimeError as error:
+        name = Path(artifact.path).name
+        raise DataError(f"openvino cannot load {name}: {_reason(error)}", _remedy(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Shorten OpenVINO's message to what a user can act on: one line, no source positions."""
+    lines = [line for line in str(error).splitlines() if not _NOISE.match(line)]
+    text = " ".join(" ".join(lines).split())
+    return text if len(text) <= _REASON_CHARS else text[: _REASON_CHARS - 3] + "..."
+
+
+_NOISE = re.compile(r"\s*(Exception from |Check '.*' failed at |FrontEnd API failed|Summary:)")
+
+
+def _remedy(error: Exception) -> str:
+    text = str(error)
+    if "externally stored" in text:
+        return "put the file with the external weights, whole, beside the model"
+    if "No conversion rule" in text:
+        return "run it on onnxruntime, or export it without these operators"
+    if "bin file" in text:
+        return "put the whole .bin file of the same name beside the .xml"
+    if "shape" in text.lower():
+        return "the sizes given to its open axes do not fit: export it with fixed ones"
+    if "can't be parsed" in text or "Unable to read" in text:
+        return "the file is damaged or not a model: copy or export it again"
+    return ""
+
+
+def _resolved(core: Any, compiled: Any, requests: int) -> dict[str, str]:
+    """Return every property as the compiled model reports it, and what the CPU can do."""
+    names = sorted(set(compiled.get_property("SUPPORTED_PROPERTIES")) - _UNRECORDED)
+    settings = {name: _plain(compiled.get_property(name)) for name in names}
+    return {
+        **settings,
+        "DEVICE_ARCHITECTURE": _plain(core.get_property("CPU", "DEVICE_ARCHITECTURE")),
+        "OPTIMIZATION_CAPABILITIES": _plain(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        "infer_requests": str(requests),
+        "outputs": "shared",
+    }
+
+
+def _plain(value: object) -> str:
+    """Write a property as OpenVINO spells it: 'float32' for a Type, 'CPU' for ['CPU']."""
+    if isinstance(value, (list, tuple, set)):
+        return ",".join(str(item) for item in value)
+    if isinstance(value, ov.Type):
+        return str(value.to_string())
+    return str(getattr(value, "name", value))

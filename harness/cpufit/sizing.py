@@ -1,0 +1,226 @@
+"""Which tier of model this host can run, from measured rows only. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cpufit import units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cpufit.analyse import Metric, Row
+    from cpufit.schema import Host, Tier, TierModel
+
+Answer = Literal["yes", "no", "undecided", "not measured"]
+_RANK: tuple[Answer, ...] = ("yes", "undecided", "no", "not measured")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One demand of a tier on one of its models."""
+
+    what: str  # memory, TTFT at 128 tokens, tokens per second, latency
+    value: str  # as measured, in words; '' where not measured
+    limit: str
+    answer: Answer
+    ratio: float = 0.0  # value over limit, so that more than 1 misses; 0 where not measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFit:
+    """How one model of a tier did, on the runtime where it did best."""
+
+    model: str
+    precision: str
+    runtime: str  # '' where nothing was measured
+    weights: str
+    checks: tuple[Check, ...]
+
+    @property
+    def answer(self) -> Answer:
+        """The worst of its checks."""
+        return worst([check.answer for check in self.checks])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierFit:
+    """How a tier did: as its worst model."""
+
+    tier: Tier
+    models: tuple[ModelFit, ...]
+
+    @property
+    def answer(self) -> Answer:
+        """'no' as soon as one model misses: measuring the rest cannot mend it."""
+        answers = [fit.answer for fit in self.models]
+        return "no" if "no" in answers else worst(answers)
+
+    @property
+    def misses(self) -> list[tuple[ModelFit, Check]]:
+        """Every check that is not met, the nearest first."""
+        missed = [(f, c) for f in self.models for c in f.checks if c.answer != "yes"]
+        return sorted(missed, key=lambda pair: (_RANK.index(pair[1].answer), pair[1].ratio))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The highest tier met, and every tier's checks."""
+
+    host: Host
+    tiers: tuple[TierFit, ...]  # low to high
+
+    @property
+    def met(self) -> TierFit | None:
+        """The highest tier whose models all fit, with every lower one met as well."""
+        met = None
+        for fit in self.tiers:
+            if fit.answer != "yes":
+                break
+            met = fit
+        return met
+
+    @property
+    def next(self) -> TierFit | None:
+        """The lowest tier that is not met; None where all are."""
+        return next((fit for fit in self.tiers if fit.answer != "yes"), None)
+
+    @property
+    def headline(self) -> str:
+        """The recommendation in a sentence."""
+        if self.met is None:
+            return "No tier is recommended for this host"
+        tier = self.met.tier
+        return f"Recommended tier: {tier.name} ({tier.title})"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why this tier: one sentence for each of its models."""
+        fits = self.met.models if self.met else ()
+        return [_sentence(fit, fit.checks) for fit in fits]
+
+    @property
+    def nearest_miss(self) -> list[str]:
+        """What keeps the host from the next tier, one sentence for each model that misses."""
+        if self.next is None:
+            return []
+        missed = [f for f in self.next.models if f.answer != "yes"]
+        missed.sort(key=lambda f: max(c.ratio for c in f.checks))
+        return [_sentence(f, [c for c in f.checks if c.answer != "yes"]) for f in missed]
+
+
+def recommend(table: Sequence[Row], host: Host, tiers: Sequence[Tier]) -> Recommendation:
+    """Hold every tier's models against the measured rows of one host."""
+    measured = [row for row in table if row.ok and row.record.host.fingerprint == host.fingerprint]
+    return Recommendation(
+        host=host,
+        tiers=tuple(
+            TierFit(tier=tier, models=tuple(_fit(m, tier, measured, host) for m in tier.models))
+            for tier in tiers
+        ),
+    )
+
+
+def worst(answers: Sequence[Answer]) -> Answer:
+    """Return the least favourable answer."""
+    return max(answers, key=_RANK.index)
+
+
+def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], host: Host) -> ModelFit:
+    """Check each runtime, weights and thread count that was measured; keep the best."""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in measured:
+        cell = row.record.cell
+        key = (cell.model, cell.precision, cell.variant, cell.batch)
+        if key == (wanted.model, wanted.precision, "", 1):
+            groups.setdefault((cell.runtime, cell.weights, cell.threads), []).append(row)
+    if not groups:
+        nothing = Check(what="measurement", value="", limit="", answer="not measured")
+        return ModelFit(
+            model=wanted.model,
+            precision=wanted.precision,
+            runtime="",
+            weights="",
+            checks=(nothing,),
+        )
+    fits = [
+        ModelFit(
+            model=wanted.model,
+            precision=wanted.precision,
+            runtime=runtime,
+            weights=weights,
+            checks=_checks(rows, tier, host),
+        )
+        for (runtime, weights, _), rows in groups.items()
+    ]
+    return min(fits, key=lambda f: (_RANK.index(f.answer), max(c.ratio for c in f.checks)))
+
+
+def _checks(rows: Sequence[Row], tier: Tier, host: Host) -> tuple[Check, ...]:
+    if rows[0].record.family == "llm":
+        ttft = _find(rows, "ttft", tier.prompt_tokens)
+        return (
+            _memory(rows, tier, host),
+            _speed(f"TTFT at {tier.prompt_tokens} tokens", ttft),
+            _decode(_find(rows, "tpot"), tier.min_tokens_per_s),
+        )
+    return (_memory(rows, tier, host), _speed("latency", _find(rows, "latency")))
+
+
+def _find(rows: Sequence[Row], name: str, size: int | None = None) -> Metric | None:
+    found = (row.metric(name, size) for row in rows)
+    return next((metric for metric in found if metric is not None), None)
+
+
+def _memory(rows: Sequence[Row], tier: Tier, host: Host) -> Check:
+    limit = tier.memory_share * host.memory_limit_bytes
+    words = f"{tier.memory_share:.0%} of {units.size(host.memory_limit_bytes)}"
+    peaks = [row.record.outcome.memory.peak_bytes for row in rows if row.record.outcome.memory]
+    if not peaks:
+        return Check(what="memory", value="", limit=words, answer="not measured")
+    peak = max(peaks)
+    return Check(
+        what="memory",
+        value=f"{units.size(peak)} at the peak",
+        limit=words,
+        answer="yes" if peak <= limit else "no",
+        ratio=peak / limit,
+    )
+
+
+def _speed(what: str, metric: Metric | None) -> Check:
+    if metric is None:
+        return Check(what=what, value="", limit="", answer="not measured")
+    answers: dict[str | None, Answer] = {"under": "yes", "over": "no", "undecided": "undecided"}
+    return Check(
+        what=what,
+        value=f"{units.duration(metric.figure)} ({metric.figure_name})",
+        limit=units.duration(metric.threshold),
+        answer=answers[metric.verdict],
+        ratio=metric.ratio,
+    )
+
+
+def _decode(metric: Metric | None, floor: float) -> Check:
+    limit = f"at least {units.significant(floor)} tokens/s"
+    if metric is None:
+        return Check(what="decode", value="", limit=limit, answer="not measured")
+    return Check(
+        what="decode",
+        value=f"{units.significant(metric.rate)} tokens/s",
+        limit=limit,
+        answer="yes" if metric.rate >= floor else "no",
+        ratio=floor / metric.rate,
+    )
+
+
+def _sentence(fit: ModelFit, checks: Sequence[Check]) -> str:
+    name = f"{fit.model} {fit.precision.upper()}"
+    if not fit.runtime:
+        return f"{name}: not measured"
+    parts = [
+        f"{c.what} {c.value or 'not measured'}" + (f" (limit {c.limit})" if c.limit else "")
+        for c in checks
+    ]
+    return f"{name} on {fit.runtime}, {fit.weights} weights: {', '.join(parts)}"

@@ -1,0 +1,62 @@
+"""Pure arithmetic on recorded samples: percentiles that need enough of them, and verdicts."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import bdtr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cpufit.schema import Verdict
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest sample that at least `share` of all samples do not exceed.
+
+    A value that really occurred, as MLPerf LoadGen reports it; the median of an even number of
+    samples is the exception that everyone expects: the mean of the middle two.
+    """
+    if share == 0.5:
+        return float(np.median(values))
+    ordered = np.sort(np.asarray(values, dtype=float))
+    return float(ordered[max(ceil(share * len(ordered)) - 1, 0)])
+
+
+@cache
+def samples_needed(share: float, confidence: float) -> int:
+    """Return how many samples a percentile asks for: 64 for p90, 130 for p95, 662 for p99.
+
+    MLPerf LoadGen's early stopping rule: the fewest samples with which one sample above the
+    percentile can still be told from chance at `confidence`.
+    """
+    n = 2
+    while bdtr(1, n, 1 - share) > 1 - confidence:
+        n += 1
+    return n
+
+
+def supported_percentile(values: Sequence[float], share: float, confidence: float) -> float | None:
+    """Return the percentile, or None where there are too few samples to state it."""
+    enough = len(values) >= samples_needed(share, confidence)
+    return percentile(values, share) if enough else None
+
+
+def verdict(values: Sequence[float], threshold: float, share: float, confidence: float) -> Verdict:
+    """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
+
+    Exact binomial test on the number of samples above the threshold; no distribution is assumed.
+    Two samples far above p90's threshold suffice for 'over', 44 below it for 'under'.
+    """
+    n = len(values)
+    above = int(np.count_nonzero(np.asarray(values) > threshold))
+    allowed = 1 - share
+    if n and bdtr(above, n, allowed) <= 1 - confidence:
+        return "under"
+    if above and 1 - bdtr(above - 1, n, allowed) <= 1 - confidence:
+        return "over"
+    return "undecided"

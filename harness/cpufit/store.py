@@ -1,0 +1,284 @@
+"""Records to Parquet and back: one file per run, rewritten atomically after every cell.
+
+The file's metadata holds the schema version and what the run was asked to do, so that it can be
+resumed; every row holds its cell, its host and its raw samples, so that files can be concatenated.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from cpufit.errors import DataError
+from cpufit.schema import SCHEMA_VERSION, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_VERSION_KEY = b"cpufit_schema_version"
+_REQUEST_KEY = b"cpufit_request"
+_CELL = ("model", "variant", "weights", "precision", "runtime", "scenario", "threads", "batch")
+_RECORDS = TypeAdapter(list[Record])
+
+_TEXT_MAP = pa.map_(pa.string(), pa.string())
+_SERIES = pa.struct(
+    {
+        "name": pa.string(),
+        "unit": pa.string(),
+        "size": pa.int64(),
+        "items": pa.int64(),
+        "values": pa.list_(pa.float64()),
+    }
+)
+_MEMORY = pa.struct(
+    {
+        "baseline_bytes": pa.int64(),
+        "peak_bytes": pa.int64(),
+        "anon_bytes": pa.int64(),
+        "file_bytes": pa.int64(),
+        "kv_cache_bytes": pa.int64(),
+        "method": pa.string(),
+    }
+)
+_INPUT = pa.struct(
+    {
+        "name": pa.string(),
+        "dtype": pa.string(),
+        "shape": pa.list_(pa.string()),
+        "fill": pa.string(),
+    }
+)
+_ARTIFACT = pa.struct(
+    {
+        "key": pa.string(),
+        "path": pa.string(),
+        "size_bytes": pa.int64(),
+        "parameters": pa.int64(),
+        "format": pa.string(),
+        "recipe": pa.string(),
+        "inputs": pa.list_(_INPUT),
+        "kv_bytes_per_token": pa.int64(),
+        "notes": pa.list_(pa.string()),
+    }
+)
+_HOST = pa.struct(
+    {
+        "fingerprint": pa.string(),
+        "cpu_model": pa.string(),
+        "cpu_vendor": pa.string(),
+        "arch": pa.string(),
+        "flags": pa.list_(pa.string()),
+        "microcode": pa.string(),
+        "sockets": pa.int64(),
+        "physical_cores": pa.int64(),
+        "logical_cores": pa.int64(),
+        "usable_cores": pa.float64(),
+        "max_mhz": pa.float64(),
+        "l1d_bytes": pa.int64(),
+        "l2_bytes": pa.int64(),
+        "l3_bytes": pa.int64(),
+        "ram_bytes": pa.int64(),
+        "memory_limit_bytes": pa.int64(),
+        "swap_bytes": pa.int64(),
+        "os": pa.string(),
+        "kernel": pa.string(),
+        "governor": pa.string(),
+        "turbo": pa.string(),
+        "hypervisor": pa.string(),
+        "python": pa.string(),
+        "packages": _TEXT_MAP,
+    }
+)
+_SCHEMA = pa.schema(
+    {
+        "schema_version": pa.int64(),
+        "run_id": pa.string(),
+        "recorded_at": pa.string(),
+        "model": pa.string(),
+        "variant": pa.string(),
+        "weights": pa.string(),
+        "precision": pa.string(),
+        "runtime": pa.string(),
+        "scenario": pa.string(),
+        "threads": pa.int64(),
+        "batch": pa.int64(),
+        "budget": pa.string(),
+        "family": pa.string(),
+        "title": pa.string(),
+        "parameters": pa.int64(),
+        "macs": pa.int64(),
+        "status": pa.string(),
+        "reason": pa.string(),
+        "remedy": pa.string(),
+        "stop": pa.string(),
+        "valid": pa.bool_(),
+        "load_ns": pa.int64(),
+        "first_ns": pa.int64(),
+        "series": pa.list_(_SERIES),
+        "memory": _MEMORY,
+        "artifact": _ARTIFACT,
+        "settings": _TEXT_MAP,
+        "versions": _TEXT_MAP,
+        "noise": pa.map_(pa.string(), pa.float64()),
+        "notes": pa.list_(pa.string()),
+        "host": _HOST,
+    }
+)
+_OUTCOME = (
+    "status",
+    "reason",
+    "remedy",
+    "stop",
+    "valid",
+    "load_ns",
+    "first_ns",
+    "series",
+    "memory",
+    "settings",
+    "versions",
+    "noise",
+    "notes",
+)
+
+
+@dataclass
+class ResultsFile:
+    """A run's file, open for adding; what it holds is on disk after every call."""
+
+    path: Path
+    request: str  # JSON: what the run was asked to do
+    _table: pa.Table = field(default_factory=_SCHEMA.empty_table)
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Append records and write the file anew; raise DataError where the disk refuses."""
+        rows = pa.Table.from_pylist([_row(record) for record in records], schema=_SCHEMA)
+        self._table = pa.concat_tables([self._table, rows])
+        self.save()
+
+    def save(self) -> None:
+        """Write beside the file, flush to the disk, then rename over it."""
+        metadata = {
+            _VERSION_KEY: str(SCHEMA_VERSION).encode(),
+            _REQUEST_KEY: self.request.encode(),
+        }
+        table = self._table.replace_schema_metadata(metadata)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(table, self.path)
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self.path}: {error.strerror or error}",
+                "name another folder with -o; what was measured before is kept",
+            ) from error
+
+
+def create(path: Path, request: str) -> ResultsFile:
+    """Start a new results file, empty but whole, so that an early end can be resumed."""
+    results = ResultsFile(path, request)
+    results.save()
+    return results
+
+
+def reopen(path: Path, keep: Sequence[Record]) -> ResultsFile:
+    """Open an earlier run's file to go on; rows not in `keep` are dropped with the next save."""
+    metadata = _read(path).schema.metadata or {}
+    results = ResultsFile(path, metadata.get(_REQUEST_KEY, b"").decode())
+    results.add(keep)
+    return results
+
+
+def read(paths: Iterable[Path]) -> list[Record]:
+    """Read all records; raise DataError for a file that is corrupt, foreign or too new."""
+    records: list[Record] = []
+    for path in paths:
+        rows = _read(path).to_pylist(maps_as_pydicts="strict")
+        try:
+            records += _RECORDS.validate_python([_nested(row) for row in rows])
+        except (ValidationError, KeyError, TypeError) as error:
+            raise DataError(f"{path} does not hold cpufit records: {_first(error)}") from error
+    return records
+
+
+def request_of(path: Path) -> str:
+    """Return the JSON the run was started with."""
+    metadata = _read(path).schema.metadata or {}
+    return str(metadata.get(_REQUEST_KEY, b""), "utf-8")
+
+
+def newest(folder: Path) -> Path:
+    """Return the latest run's file in a folder; raise DataError where there is none."""
+    found = sorted(folder.glob("run-*.parquet"))
+    if not found:
+        raise DataError(f"no results in {folder}", "run `cpufit run` first, or name a file")
+    return found[-1]
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"no file {path}", "check the path") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}",
+            "it is truncated, corrupt or of another kind",
+        ) from error
+    _check_version(path, (table.schema.metadata or {}).get(_VERSION_KEY))
+    return table
+
+
+def _check_version(path: Path, found: bytes | None) -> None:
+    if found is None:
+        raise DataError(f"{path} was not written by cpufit", "give a file of `cpufit run`")
+    if int(found) > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {int(found)}, this cpufit reads up to {SCHEMA_VERSION}",
+            "upgrade: pip install -U cpufit",
+        )
+
+
+def _write_atomically(table: pa.Table, path: Path) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """Flatten the cell and the outcome into columns; artifact, memory and host stay structs."""
+    nested = asdict(record)
+    cell, outcome = nested.pop("cell"), nested.pop("outcome")
+    for part in (nested["artifact"] or {}).get("inputs", ()):
+        part["shape"] = [str(axis) for axis in part["shape"]]
+    return {**nested, **cell, **outcome}
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    cell = {name: row.pop(name) for name in _CELL}
+    outcome = {name: row.pop(name) for name in _OUTCOME}
+    for part in (row["artifact"] or {}).get("inputs", ()):
+        part["shape"] = [int(axis) if axis.isdigit() else axis for axis in part["shape"]]
+    return {**row, "cell": cell, "outcome": outcome}
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(str(p) for p in detail['loc'])}: {detail['msg']}"
+    return f"{type(error).__name__}: {error}"

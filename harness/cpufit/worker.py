@@ -1,0 +1,177 @@
+"""The child process: one job in as JSON on stdin, messages out as JSON lines on a pipe of its own.
+
+It makes an artifact or measures one cell, then ends. Nothing it prints can be mistaken for a
+result. Whatever the user or the host lacks becomes an Outcome; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pydantic import TypeAdapter
+
+from cpufit import measure
+from cpufit.artifacts import cache
+from cpufit.errors import CpufitError, UnavailableError, UnsupportedError
+from cpufit.probes import energy, memory, noise
+from cpufit.runtimes import load_runtime
+from cpufit.schema import Job, Memory, Message, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cpufit.runtimes.base import Runtime, Session
+    from cpufit.schema import Artifact, Status
+
+    Say = Callable[[Message], None]
+
+_JOB = TypeAdapter(Job)
+_MESSAGE = TypeAdapter(Message)
+_IDLE_S = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Do the job on stdin; the pipe's file descriptor is the only argument."""
+    _die_with_parent()
+    with open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+        job = _JOB.validate_json(sys.stdin.buffer.read())
+        _do(job, lambda message: _send(pipe, message))
+    return 0
+
+
+def _do(job: Job, say: Say) -> None:
+    try:
+        if job.artifact is None:
+            say(Message(artifact=_make(job)))
+        else:
+            say(Message(outcome=_measure(job, job.artifact, say)))
+    except CpufitError as error:
+        say(
+            Message(
+                outcome=Outcome(status=_status(error), reason=error.problem, remedy=error.remedy)
+            )
+        )
+    except MemoryError:
+        say(Message(outcome=Outcome(status="oom", reason="the process ran out of memory")))
+
+
+def _make(job: Job) -> Artifact:
+    cell, root = job.cell, Path(job.cache)
+    request, module = cache.request_of(job.model, cell.precision, cell.runtime, cell.weights, root)
+    return cache.make(request, module, root)
+
+
+def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
+    """Load and run the scenario's procedure, with memory and noise read around it."""
+    say(Message(stage="loading"))
+    runtime = load_runtime(job.cell.runtime)
+    idle_w, read_joules = _energy_source(job)
+    memory.reset_peak()
+    baseline = memory.resident().total_bytes
+    before = noise.snapshot()
+    options = measure.load_options(job.cell, job.scenario, job.model.task)
+    start = runtime.clock()
+    session = runtime.load(artifact, options)
+    load_ns = runtime.clock() - start
+    with closing(session):
+        if job.scenario.procedure == "memory":
+            measured, used = _memory(job, session, runtime)
+        else:
+            measured = _timed(job, session, runtime, say, idle_w, read_joules)
+            used = memory.resident()
+        kv_bytes = options.context_tokens * options.batch * artifact.kv_bytes_per_token
+        return Outcome(
+            status="ok",
+            stop=measured.stop,
+            valid=measured.valid,
+            load_ns=load_ns,
+            first_ns=measured.first_ns,
+            series=measured.series,
+            memory=_memory_use(baseline, used, kv_bytes),
+            settings=dict(session.settings),
+            versions=dict(runtime.versions()),
+            noise=noise.difference(before, noise.snapshot()),
+            notes=(*artifact.notes, *session.notes),
+        )
+
+
+def _timed(
+    job: Job,
+    session: Session,
+    runtime: Runtime,
+    say: Say,
+    idle_w: float,
+    read_joules: Callable[[], float] | None,
+) -> measure.Measured:
+    found = measure.probes(session, job.cell, job.scenario, job.model.task)
+    if read_joules is None:
+        return measure.time_session(
+            found, job.budget, runtime.clock, lambda stage: say(Message(stage=stage))
+        )
+    say(Message(stage="reading energy"))
+    first_ns = measure.warm_up(found, job.budget, runtime.clock)
+    series = measure.energy(found, job.budget, read_joules, idle_w, runtime.clock)
+    return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
+
+
+def _energy_source(job: Job) -> tuple[float, Callable[[], float] | None]:
+    """Return idle power in watts and a running total in joules; None where none is asked for."""
+    if job.scenario.procedure != "energy":
+        return 0.0, None
+    meter = energy.open_meter()
+    first = meter.read()
+    time.sleep(_IDLE_S)
+    idle_w = meter.joules(first, meter.read()) / _IDLE_S
+    return idle_w, energy.Total(meter).joules
+
+
+def _memory(
+    job: Job, session: Session, runtime: Runtime
+) -> tuple[measure.Measured, memory.Resident]:
+    """Do one full request while a thread looks what resident memory is made of."""
+    with memory.PeakSampler() as sampler:
+        found = measure.probes(session, job.cell, job.scenario, job.model.task)
+        measured = measure.once(found, runtime.clock)
+    return measured, replace(sampler.highest, peak_bytes=memory.resident().peak_bytes)
+
+
+def _memory_use(baseline: int, used: memory.Resident, kv_bytes: int) -> Memory:
+    return Memory(
+        baseline_bytes=baseline,
+        peak_bytes=max(used.peak_bytes, used.total_bytes),
+        anon_bytes=used.anon_bytes,
+        file_bytes=used.file_bytes,
+        kv_cache_bytes=kv_bytes,
+        method="VmHWM since the runtime was imported; split by RssAnon and RssFile",
+    )
+
+
+def _status(error: CpufitError) -> Status:
+    kinds: dict[type[CpufitError], Status] = {
+        UnsupportedError: "unsupported",
+        UnavailableError: "unavailable",
+    }
+    return kinds.get(type(error), "failed")
+
+
+def _send(pipe: BinaryIO, message: Message) -> None:
+    pipe.write(_MESSAGE.dump_json(message) + b"\n")
+    pipe.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the parent dies, however that happens."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

