@@ -25,7 +25,7 @@ COLUMNS = (
     ("response", "Latency or TTFT", True),
     ("rate", "Rate", True),
     ("samples", "n", True),
-    ("memory", "Peak memory", True),
+    ("memory", "Peak memory, + over baseline", True),
     ("size", "File", True),
     ("load", "Load", True),
     ("verdict", "Verdict", False),
@@ -37,19 +37,19 @@ TOO_SMALL = "n too small"
 
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
-    """One row in words: a pair is the figure and the small print below it."""
+    """One row in words: a tuple is the figure and the lines of small print below it."""
 
     row: Row
     model: str
     format: str
     threads: str
-    response: tuple[str, str]
-    rate: tuple[str, str]
+    response: tuple[str, ...]
+    rate: tuple[str, ...]
     samples: str
-    memory: tuple[str, str]
+    memory: tuple[str, ...]
     size: str
     load: str
-    verdict: tuple[str, str]
+    verdict: tuple[str, ...]
     keys: tuple[str | float | None, ...]  # what each column sorts by; None sorts last
 
 
@@ -72,7 +72,7 @@ def cell_row(row: Row) -> CellRow:
         memory=_memory_words(row),
         size=units.size(size) if size else "",
         load=units.duration(outcome.load_ns) if outcome.load_ns else "",
-        verdict=(word, _worst_words(row) if word in ("over", "undecided") else ""),
+        verdict=(word, _worst_words(row)) if word in ("over", "undecided") else (word,),
         keys=(
             model.lower(), cell.weights, cell.precision, cell.runtime, cell.scenario,
             cell.threads + cell.batch / 1e6, round(main.p50) if main else None,
@@ -115,45 +115,48 @@ def _speed(row: Row) -> Metric | None:
     return next((metric for name in names if (metric := row.metric(name))), None)
 
 
-def _response_words(row: Row, main: Metric | None) -> tuple[str, str]:
+def _response_words(row: Row, main: Metric | None) -> tuple[str, ...]:
     if main is None:
-        return ("", "")
-    label = f"{main.label}: " if main.name == "ttft" else ""
-    small = [f"{label}{percentile_words(main)}"]
-    small += [
-        f"at {other.size}: {units.duration(other.p50)}, {percentile_words(other)}"
-        for other in row.metrics
-        if other.name == "ttft" and other is not main
-    ]
-    return (units.duration(main.p50), "; ".join(small))
+        return ("",)
+    if main.name != "ttft":
+        return (units.duration(main.p50), percentile_words(main))
+    longer = [metric for metric in row.metrics if metric.name == "ttft" and metric is not main]
+    return (
+        units.duration(main.p50),
+        f"{percentile_words(main)}, TTFT@{main.size}",
+        *(f"p50 {units.duration(metric.p50)}, TTFT@{metric.size}" for metric in longer),
+    )
 
 
-def _rate_words(row: Row, speed: Metric | None) -> tuple[str, str]:
+def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
     if speed is None:
-        return ("", "")
+        return ("",)
     if speed.name == "energy":
         return (_value(speed, speed.p50), "per item")
-    names = {"tpot": f"TPOT {units.duration(speed.p50)}", "latency": ""}
-    small = [names.get(speed.name, speed.label)]
+    words = [rate_words(speed)]
+    if speed.name == "tpot":
+        words.append(f"TPOT {units.duration(speed.p50)}")
+    elif speed.name != "latency":
+        words.append(speed.label)
     prefill = row.metric("prefill")
     if prefill and prefill is not speed:
-        small.append(f"{prefill.label}: {rate_words(prefill)}")
-    return (rate_words(speed), "; ".join(filter(None, small)))
+        words.append(f"{prefill.label}: {rate_words(prefill)}")
+    return tuple(words)
 
 
-def _memory_words(row: Row) -> tuple[str, str]:
+def _memory_words(row: Row) -> tuple[str, ...]:
     memory = row.record.outcome.memory
     if memory is None:
-        return ("", "")
-    over = memory.peak_bytes - memory.baseline_bytes
-    return (units.size(memory.peak_bytes), f"+{units.size(over)} over baseline")
+        return ("",)
+    return (units.size(memory.peak_bytes), f"+{units.size(memory.peak_bytes - memory.baseline_bytes)}")
 
 
 def _worst_words(row: Row) -> str:
     worst = verdict(row)
     found = [metric for metric in row.metrics if metric.verdict == worst]
     metric = max(found, key=lambda metric: metric.ratio)
-    return f"{metric.label}: {units.significant(metric.ratio, 2)}x"
+    what = f"TTFT@{metric.size}" if metric.name == "ttft" else metric.label
+    return f"{what}: {units.significant(metric.ratio, 2)}x"
 
 
 # ------------------------------------------------------------------------------- what a row opens to

@@ -132,7 +132,7 @@ def _memory(
     for index, (row, peak) in enumerate(shown):
         _stack(axes, _TOP + _STEP * index, row, peak)
     axes.set_xlabel("resident memory at the peak")
-    title = "Peak memory against what this host has"
+    title = "Peak memory on this host"
     caption = (
         f"Solid: pages that must stay in RAM; pale: mapped file pages the kernel may drop."
         f" The tick is the process before the model was loaded. {_limit_name(host)}:"
@@ -198,7 +198,7 @@ def _speeds(name: str, measured: Sequence[Row], tiers: Sequence[Tier]) -> Drawin
         _line(axes, floor, f"tier floor {floor:g}")
     _log_ticks(axes, lambda value: f"{value:,.10g}")
     axes.set_xlabel("tokens per second, log scale")
-    title = "How fast language models read and write"
+    title = "How fast language models run"
     caption = (
         "Filled dot: tokens written per second, one stream. Ring: prompt tokens read per second,"
         " at the longest measured prompt. Each model on its fastest runtime, medians; the line is"
@@ -260,7 +260,8 @@ def _name(axes: Axes, top: float, row: Row, value: str, colour: str) -> None:
 
 def _line(axes: Axes, value: float, label: str) -> None:
     # Only beside the data: a line through the names would make them hard to read.
-    ends = [(top + 15.0, top + 30.0) for top in range(_TOP, int(axes.get_ylim()[0]), _STEP)]
+    tops = range(_TOP, int(axes.get_ylim()[0]), _STEP)
+    ends = [(4.0, 16.0), *((top + 15.0, top + 30.0) for top in tops)]
     axes.vlines([value] * len(ends), *zip(*ends, strict=True), color=svg.INK, linewidth=1)
     low, high = axes.get_xlim()
     if axes.get_xscale() == "log":

@@ -33,7 +33,7 @@ def render(records: Sequence[Record], settings: Settings) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = units.duration
-    environment.filters["significant"] = units.significant
+    environment.filters["against"] = view.against
     page = view.page(records, settings)
     return environment.get_template("report.html.j2").render(
         page=page,

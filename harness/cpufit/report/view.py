@@ -187,6 +187,16 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
     )
 
 
+def against(flag: Flag) -> str:
+    """Hold a flagged figure against its threshold, in words."""
+    metric, limit = flag.metric, units.duration(flag.metric.threshold)
+    words = f"{units.significant(metric.ratio, 2)} times the {limit} threshold"
+    if metric.verdict == "undecided":
+        return f"{words}; undecided, {metric.n} samples are too few"
+    # The verdict is about p90, which a small n lets us judge but not state.
+    return f"{words} already at p50" if metric.figure_name == "p50" else words
+
+
 def _picks(rows: Sequence[Row]) -> list[Pick]:
     """Name what is interactive here: the largest and the fastest, of LLMs and of the rest."""
     timed = [row for row in figures.newest(rows) if row.ok and response(row)]

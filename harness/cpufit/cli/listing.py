@@ -1,0 +1,147 @@
+"""`cpufit list` and `cpufit doctor`: what there is, as tables for people and JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cpufit import config, units
+from cpufit.catalog import load_models
+from cpufit.errors import UnsupportedError
+from cpufit.probes import doctor
+from cpufit.probes.doctor import Check
+from cpufit.report.terminal import table
+from cpufit.runtimes import RUNTIMES, entry, installed_version
+from cpufit.schema import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from cpufit.schema import Model
+
+    Shown = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def as_table(what: str) -> Table:
+    """Return the list for people."""
+    entries = _entries(what)
+    columns, lines = _SHOWN[what](entries)
+    return table("", columns, lines)
+
+
+def as_json(what: str) -> str:
+    """Return the list for machines, every field of it."""
+    return json.dumps(_entries(what), indent=2)
+
+
+def examine(cache: Path) -> list[Check]:
+    """Look at the host and at which runtimes are installed."""
+    found = doctor.examine(cache)
+    for name in RUNTIMES:
+        version = installed_version(name)
+        if name != "fake":
+            level = "good" if version else "warn"
+            remedy = "" if version else entry(name).install
+            found.append(Check(name, level, version or "not installed", remedy))  # type: ignore[arg-type]
+    return found
+
+
+def checks_as_table(checks: Sequence[Check]) -> Table:
+    """Return the doctor's findings for people."""
+    marks = {"good": "[green]good[/]", "warn": "[yellow]note[/]", "bad": "[red]bad[/]"}
+    lines = [(marks[c.level], c.name, c.value, c.remedy) for c in checks]
+    return table("", ("", "check", "seen here", "remedy"), lines)
+
+
+def checks_as_json(checks: Sequence[Check]) -> str:
+    """Return the doctor's findings for machines."""
+    return json.dumps([asdict(check) for check in checks], indent=2)
+
+
+def _entries(what: str) -> list[dict[str, Any]]:
+    settings = config.load_settings()
+    if what == "models":
+        return [asdict(m) | {"runs_on": _runs_on(m)} for m in load_models().values()]
+    if what == "runtimes":
+        return [
+            {"name": n, **asdict(e), "version": installed_version(n)} for n, e in RUNTIMES.items()
+        ]
+    if what == "scenarios":
+        return [asdict(scenario) for scenario in settings.scenarios.values()]
+    if what == "suites":
+        return [asdict(config.load_suite(name)) for name in config.suite_names()]
+    return [asdict(tier) for tier in settings.tiers]
+
+
+def _runs_on(model: Model) -> dict[str, list[str]]:
+    """Return runtime -> precisions that can be built, 'fp32 (real)' for real weights only."""
+    from cpufit.artifacts.routes import module_of
+
+    found: dict[str, list[str]] = {}
+    for runtime in RUNTIMES:
+        for precision in PRECISIONS:
+            for weights in model.weights:
+                try:
+                    module_of(model, precision, runtime, weights)
+                except UnsupportedError:
+                    continue
+                word = precision if weights == "synthetic" else f"{precision} (real)"
+                found.setdefault(runtime, []).append(word)
+    found.pop("fake", None)
+    return found
+
+
+def _models(entries: list[dict[str, Any]]) -> Shown:
+    lines = [
+        (
+            e["name"],
+            e["family"],
+            units.count(e["parameters"]),
+            units.count(e["macs"]) if e["macs"] else "",
+            "; ".join(f"{r}: {', '.join(p)}" for r, p in e["runs_on"].items()),
+        )
+        for e in entries
+    ]
+    return ("model", "family", ">parameters", ">MACs", "runs on"), lines
+
+
+def _runtimes(entries: list[dict[str, Any]]) -> Shown:
+    lines = [
+        (e["name"], e["title"], e["version"] or "not installed", e["install"]) for e in entries
+    ]
+    return ("runtime", "", "version", "install"), lines
+
+
+def _scenarios(entries: list[dict[str, Any]]) -> Shown:
+    return ("scenario", "measures"), [(e["name"], e["title"]) for e in entries]
+
+
+def _suites(entries: list[dict[str, Any]]) -> Shown:
+    return ("suite", "budget", "for"), [(e["name"], e["budget"], e["title"]) for e in entries]
+
+
+def _tiers(entries: list[dict[str, Any]]) -> Shown:
+    lines = [
+        (
+            e["name"],
+            e["title"],
+            e["device"],
+            f"{e['ram_gb'][0]:g} to {e['ram_gb'][1]:g} GB",
+            ", ".join(f"{m['model']} {m['precision']}" for m in e["models"]),
+        )
+        for e in entries
+    ]
+    return ("tier", "holds", "typical device", "RAM", "must run"), lines
+
+
+_SHOWN = {
+    "models": _models,
+    "runtimes": _runtimes,
+    "scenarios": _scenarios,
+    "suites": _suites,
+    "tiers": _tiers,
+}

@@ -1,0 +1,110 @@
+"""What a user sees while a run goes on: a bar with the time left and a live table, or lines."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from cpufit import analyse, units
+from cpufit.report.terminal import cell_line, cell_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from cpufit.analyse import Row
+    from cpufit.run.request import Plan
+    from cpufit.schema import Cell, Record, Settings
+
+_REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
+_START_S = 3.0  # loading and starting, until the first cells tell better
+
+
+class Watcher:
+    """Observes a run for a terminal, or for a log where output is not one."""
+
+    def __init__(self, console: Console, settings: Settings) -> None:
+        self._console = console
+        self._settings = settings
+        self._live: Live | None = None
+        self._rows: list[Row] = []
+        self._left: list[Cell] = []
+        self._spent_s: list[float] = []
+        self._began = time.monotonic()
+        self._plan: Plan | None = None
+        self._bar = Progress(
+            BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.description}")
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def planned(self, plan: Plan, done: Sequence[Record]) -> None:
+        """Show what will be run."""
+        self._plan, total = plan, len(plan.cells)
+        finished = {record.cell.id for record in done}
+        self._left = [cell for cell in plan.cells if cell.id not in finished]
+        self._bar.update(self._task, total=total, completed=total - len(self._left))
+        kept = f", {len(done)} kept from before" if done else ""
+        self._console.print(
+            f"{total} cells, budget {plan.budget.name}{kept}; about {units.clock(self._left_s())}"
+        )
+        if self._console.is_terminal and self._left:
+            self._live = Live(
+                self._view(),
+                console=self._console,
+                refresh_per_second=_REDRAWS_PER_S,
+                vertical_overflow="visible",
+            )
+            self._live.start()
+
+    def started(self, cell: Cell) -> None:
+        """Show which cell is measured now."""
+        self._began = time.monotonic()
+        self._describe(cell.id)
+
+    def stage(self, text: str) -> None:
+        """Show what its process does."""
+        if self._left:
+            self._describe(f"{self._left[0].id}: {text}")
+
+    def finished(self, record: Record) -> None:
+        """Add the cell to the table, or print its line."""
+        self._spent_s.append(time.monotonic() - self._began)
+        self._left = self._left[1:]
+        row = analyse.rows([record], self._settings.thresholds)[0]
+        self._rows.append(row)
+        self._bar.advance(self._task)
+        if self._live is None:
+            done = len(self._plan.cells) - len(self._left) if self._plan else 0
+            total = len(self._plan.cells) if self._plan else 0
+            self._console.print(f"[{done}/{total}] {cell_line(row)}", markup=False, soft_wrap=True)
+        else:
+            self._live.update(self._view())
+
+    def _describe(self, text: str) -> None:
+        self._bar.update(self._task, description=f"{units.clock(self._left_s())} left  {text}")
+
+    def _view(self) -> Group:
+        return Group(cell_table(self._rows), Text(), self._bar)
+
+    def _left_s(self) -> float:
+        """Estimate from the budget, then more and more from the cells that are done."""
+        if self._plan is None:
+            return 0.0
+        budget = self._plan.budget
+        guess = budget.warmup_s + budget.min_s + _START_S
+        weight = len(self._spent_s)
+        each = (sum(self._spent_s) + 2 * guess) / (weight + 2)
+        return each * len(self._left)

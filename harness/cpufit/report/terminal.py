@@ -1,0 +1,148 @@
+"""Findings as rich tables and sentences for the terminal. Builds text; printing is the cli's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cpufit import analyse, sizing, units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from cpufit.analyse import Flag, Metric, Row
+    from cpufit.schema import Record, Settings
+
+_STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
+_MOST_FLAGS = 12
+
+
+def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """Return a plain table; columns whose name starts with '>' are right-aligned."""
+    found = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column.startswith(">")
+        found.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+    for line in lines:
+        found.add_row(*line)
+    return found
+
+
+def cell_table(rows: Sequence[Row]) -> Table:
+    """Return the live table of finished cells."""
+    found = table(
+        "", ("model", "weights", "prec", "runtime", "scenario", "result", ">peak", "verdict"), ()
+    )
+    for row in rows:
+        cell, outcome = row.record.cell, row.record.outcome
+        peak = units.size(outcome.memory.peak_bytes) if outcome.memory else ""
+        found.add_row(
+            cell.model,
+            cell.weights,
+            cell.precision,
+            cell.runtime,
+            _scenario(row.record),
+            headline(row),
+            peak,
+            verdict(row),
+        )
+    return found
+
+
+def cell_line(row: Row) -> str:
+    """Return one finished cell as a line of plain text, for logs and pipes."""
+    return f"{row.record.cell.id}: {headline(row)}" + (
+        f" [{v}]" if (v := verdict(row).plain) else ""
+    )
+
+
+def headline(row: Row) -> str:
+    """Return the figures a reader wants of this cell, or why there are none."""
+    outcome = row.record.outcome
+    if not row.ok:
+        return f"{outcome.status}: {outcome.reason}"
+    if row.record.cell.scenario == "memory" or not row.metrics:
+        used = outcome.memory
+        over = used.peak_bytes - used.baseline_bytes if used else 0
+        return f"{units.size(over)} over the bare process"
+    return ", ".join(_figure(metric) for metric in row.metrics)
+
+
+def verdict(row: Row) -> Text:
+    """Return the cell's worst verdict, coloured."""
+    found = [metric.verdict for metric in row.metrics if metric.verdict]
+    worst = next((v for v in ("over", "undecided", "under") if v in found), "")
+    return Text(worst, style=_STYLE.get(worst, ""))
+
+
+def summary(records: Sequence[Record], settings: Settings) -> Group:
+    """Return the end of a run: the tier and why, the flagged cases, what was not measured."""
+    rows = analyse.rows(records, settings.thresholds)
+    parts: list[RenderableType] = []
+    hosts = {record.host.fingerprint: record.host for record in records}
+    for host in hosts.values():
+        parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
+    parts += _flags(analyse.flags(rows), settings.thresholds.latency_ms)
+    parts += _missing(rows)
+    return Group(*parts)
+
+
+def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:
+    title = found.headline + (f" ({found.host.cpu_model})" if several else "")
+    parts: list[RenderableType] = [Text(f"\n{title}", style="bold")]
+    parts += _sentences("because", found.reasons)
+    if found.next is not None:
+        parts += _sentences(f"the {found.next.tier.name} tier is missed by", found.nearest_miss)
+    return parts
+
+
+def _flags(found: Sequence[Flag], limit_ms: float) -> list[RenderableType]:
+    limit = f"{limit_ms:g} ms"
+    if not found:
+        return [Text(f"\nNo case is over the {limit} interactive threshold.")]
+    lines = [flag.words for flag in found[:_MOST_FLAGS]]
+    if len(found) > _MOST_FLAGS:
+        lines.append(f"and {len(found) - _MOST_FLAGS} more, all in the report")
+    return _sentences(f"\nOver the {limit} interactive threshold", lines)
+
+
+def _missing(rows: Sequence[Row]) -> list[RenderableType]:
+    missed = [row for row in rows if not row.ok]
+    reasons: dict[str, int] = {}
+    for row in missed:
+        outcome = row.record.outcome
+        words = f"{outcome.status}: {outcome.reason}"
+        words += f" -> {outcome.remedy}" if outcome.remedy else ""
+        reasons[words] = reasons.get(words, 0) + 1
+    lines = [f"{words} ({n} cell{'s' * (n > 1)})" for words, n in reasons.items()]
+    return _sentences("\nNot measured", lines) if lines else []
+
+
+def _sentences(title: str, lines: Sequence[str]) -> list[RenderableType]:
+    if not lines:
+        return []
+    return [Text(f"{title}:"), *(Padding(Text(f"- {line}"), (0, 0, 0, 2)) for line in lines)]
+
+
+def _figure(metric: Metric) -> str:
+    if metric.unit == "j":
+        return f"{metric.label} {units.significant(metric.p50)} J"
+    if metric.name in ("prefill", "decode"):
+        return f"{metric.label} {units.significant(metric.rate)} tokens/s"
+    if metric.name == "batch":
+        return f"{metric.label} {units.significant(metric.rate)} items/s"
+    if metric.name == "tpot":
+        return f"{units.significant(metric.rate)} tokens/s"
+    name = f"TTFT@{metric.size}" if metric.name == "ttft" else "p50"
+    return f"{name} {units.duration(metric.p50)}"
+
+
+def _scenario(record: Record) -> str:
+    cell = record.cell
+    return cell.scenario + (f" x{cell.batch}" if cell.batch > 1 else "")
