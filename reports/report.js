@@ -60,6 +60,7 @@
     }
     document.getElementById("count").textContent = `${shown} of ${rows.length} cells`;
     document.getElementById("empty").hidden = shown > 0;
+    document.getElementById("clear").hidden = words.length + wanted.length === 0;
     table.hidden = shown === 0;
   };
 
@@ -113,10 +114,10 @@
 
   for (const row of rows) {
     const name = row.tr.cells[0];
-    const button = element("button", name.textContent);
+    const button = element("button", name.firstChild.textContent);
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
     button.addEventListener("click", () => toggle(row, button));
-    name.replaceChildren(button);
+    name.firstChild.replaceWith(button);
   }
 })();

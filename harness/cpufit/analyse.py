@@ -20,6 +20,8 @@ LABELS = {
     "decode": "decode",
     "batch": "batch",
     "energy": "energy",
+    "energy_ttft": "energy of the prompt, per token",
+    "energy_tpot": "energy per generated token",
 }
 
 
@@ -34,7 +36,7 @@ class Metric:
     values: tuple[float, ...]
     p50: float
     p90: float | None  # None: n too small
-    rate: float  # items per second at p50; 0 for energy
+    rate: float  # all items over all the time, per second; 0 for energy
     verdict: Verdict | None  # None: no threshold applies
     threshold: float  # same unit; 0 where none applies
 
@@ -147,7 +149,7 @@ def _metric(series: Series, thresholds: Thresholds) -> Metric:
         values=series.values,
         p50=p50,
         p90=stats.supported_percentile(series.values, 0.9, confidence),
-        rate=series.items * units.NS_PER_S / p50 if series.unit == "ns" and p50 else 0.0,
+        rate=_rate(series),
         verdict=stats.verdict(series.values, limit, share, confidence) if limit else None,
         threshold=limit,
     )
@@ -161,3 +163,8 @@ def _threshold_ns(name: str, thresholds: Thresholds) -> float:
         "tpot": thresholds.tpot_ms,
     }
     return limits_ms.get(name, 0.0) * units.NS_PER_MS
+
+
+def _rate(series: Series) -> float:
+    total_ns = sum(series.values) if series.unit == "ns" else 0.0
+    return series.items * len(series.values) * units.NS_PER_S / total_ns if total_ns else 0.0

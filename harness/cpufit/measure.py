@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cpufit import stats
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Series
 from cpufit.units import NS_PER_S
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     Clock = Callable[[], int]
 
 _BURST_NS = 100_000_000  # scheduling between bursts costs less than a millionth of this
-_P90_SAMPLES = stats.samples_needed(0.9, 0.99)
+P90_SAMPLES = 64  # stats.samples_needed(0.9, 0.99), without scipy in the measuring process
 _SLOW_SAMPLES = 5  # of what is too slow for p90 within the budget; llama-bench's repetitions
 _FEWEST = 2  # two samples far over the threshold are enough for a verdict
 _ENERGY_WINDOWS = 5
@@ -54,7 +53,7 @@ class Probe:
 
     def wanted(self, budget: Budget) -> int:
         """Return how many samples to aim for: fewer where p90 is out of reach anyway."""
-        reachable = self.cost_ns * _P90_SAMPLES <= budget.max_s * NS_PER_S
+        reachable = self.cost_ns * P90_SAMPLES <= budget.max_s * NS_PER_S
         return budget.samples if reachable else min(budget.samples, _SLOW_SAMPLES)
 
     def series(self) -> Series:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit.schema import Artifact, Cell, Family, Host, Memory, Outcome, Record, Series, Status
+from cpufit.schema import Artifact, Cell, Host, Memory, Outcome, Record, Series
+
+if TYPE_CHECKING:
+    from cpufit.schema import Family, Precision, Status
 
 MS = 1e6
 MB = 1_000_000
@@ -123,8 +127,9 @@ def artifact(cell: Cell, size: float, parameters: int) -> Artifact:
 
 def llm_records(n: int) -> list[Record]:
     found = []
+    precisions: tuple[Precision, ...] = ("int4", "int8")
     for name, title, parameters, macs, gigabytes, ttft, tpot in LLMS:
-        for precision in ("int4", "int8"):
+        for precision in precisions:
             heavier, slower = HEAVIER[precision]
             size = gigabytes * 1000 * heavier
             if size > 8000:
@@ -164,8 +169,9 @@ def infer_records(n: int) -> list[Record]:
     found = []
     for name, title, family, parameters, macs, megabytes, ms in INFER:
         real = family == "ocr"
+        precisions: tuple[Precision, ...] = ("fp32",) if real else ("fp32", "int8")
         for runtime in ("onnxruntime", "openvino"):
-            for precision in ("fp32",) if real else ("fp32", "int8"):
+            for precision in precisions:
                 for scenario, batch in (("latency", 1), ("throughput", 8)):
                     cell = Cell(
                         model=name,
@@ -203,7 +209,7 @@ def infer_records(n: int) -> list[Record]:
 
 def unmeasured() -> list[Record]:
     """One record of each status other than 'ok'."""
-    rows: tuple[tuple[str, str, str, str, str, Family, Status, str, str], ...] = (
+    rows: tuple[tuple[str, str, Precision, str, str, Family, Status, str, str], ...] = (
         (
             "tinyllama-1.1b", "TinyLlama 1.1B", "int4", "llama.cpp", "energy", "llm",
             "unavailable", "RAPL is not readable: /sys/class/powercap is missing",
@@ -267,9 +273,27 @@ def memory_record() -> Record:
     return replace(twin, cell=cell, outcome=replace(twin.outcome, series=()))
 
 
+def energy_record() -> Record:
+    """Return the energy scenario of SmolLM2: five windows of joules per token."""
+    twin = llm_records(5)[0]
+    cell = replace(twin.cell, scenario="energy")
+    joules = (
+        Series(name="energy_ttft", unit="j", size=128, items=1, values=(0.021, 0.022, 0.021)),
+        Series(name="energy_tpot", unit="j", size=1, items=1, values=(0.151, 0.149, 0.153)),
+    )
+    return replace(twin, cell=cell, outcome=replace(twin.outcome, series=joules))
+
+
 def realistic(n: int = 128) -> list[Record]:
     """Return some fifty records of one host."""
-    return [*llm_records(n), real_llm(n), memory_record(), *infer_records(n), *unmeasured()]
+    return [
+        *llm_records(n),
+        real_llm(n),
+        memory_record(),
+        energy_record(),
+        *infer_records(n),
+        *unmeasured(),
+    ]
 
 
 def two_hosts(n: int = 128) -> list[Record]:
@@ -287,15 +311,12 @@ def two_hosts(n: int = 128) -> list[Record]:
     return realistic(n) + [replace(found, host=board) for found in infer_records(n)[:6]]
 
 
-def many(count: int, n: int = 1000) -> list[Record]:
-    """Return `count` records with some thousand samples each, of two hosts."""
-    base = two_hosts(n)
-    trimmed = [
-        replace(r, outcome=replace(r.outcome, series=r.outcome.series[:1])) for r in base
-    ]
+def many(count: int) -> list[Record]:
+    """Return `count` records of two hosts, about a thousand samples each."""
+    base = [*llm_records(400), real_llm(400), *two_hosts(1000)[len(llm_records(5)) + 1 :]]
     rounds = range(-(-count // len(base)))
     return [
         replace(r, cell=replace(r.cell, variant=f"v{index}" if index else ""))
         for index in rounds
-        for r in trimmed
+        for r in base
     ][:count]

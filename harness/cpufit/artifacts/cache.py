@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from cpufit.artifacts.base import Built, Request
+from cpufit.artifacts.base import Request
 from cpufit.artifacts.real import locate
 from cpufit.artifacts.routes import builder, module_of
 from cpufit.errors import DataError, UnavailableError
@@ -23,7 +23,9 @@ from cpufit.schema import Artifact
 from cpufit.units import size
 
 if TYPE_CHECKING:
-    from cpufit.artifacts.base import Builder
+    from collections.abc import Iterator
+
+    from cpufit.artifacts.base import Builder, Built
     from cpufit.schema import Model, Precision, Weights
 
 _CARD = "artifact.json"
@@ -64,7 +66,7 @@ def make(request: Request, module: Builder, cache: Path) -> Artifact:
     folder = _folder(cache, key)
     with _scratch(folder.parent) as scratch:
         built = _build(request, module, scratch)
-        artifact = _describe(built, key, scratch)
+        artifact = _describe(built, key)
         moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
         (scratch / _CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
         _publish(scratch, folder)
@@ -90,18 +92,15 @@ def check_writable(cache: Path) -> None:
         ) from error
 
 
-class _scratch:  # noqa: N801 - used as a function
-    """A folder beside the target, removed whatever happens; other processes never see it."""
-
-    def __init__(self, parent: Path) -> None:
-        parent.mkdir(parents=True, exist_ok=True)
-        self._path = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
-
-    def __enter__(self) -> Path:
-        return self._path
-
-    def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """Give a folder beside the target and remove it whatever happens; nobody else looks into it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _build(request: Request, module: Builder, scratch: Path) -> Built:
@@ -117,7 +116,7 @@ def _build(request: Request, module: Builder, scratch: Path) -> Built:
         raise
 
 
-def _describe(built: Built, key: str, scratch: Path) -> Artifact:
+def _describe(built: Built, key: str) -> Artifact:
     return Artifact(
         key=key,
         path=str(built.file),
@@ -139,7 +138,7 @@ def _relocate(path: str, scratch: Path, folder: Path) -> str:
 def _publish(scratch: Path, folder: Path) -> None:
     """Rename into place; where another process was faster, its equal result stays."""
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(FileExistsError, OSError):
+    with suppress(OSError):
         os.replace(scratch, folder)  # noqa: PTH105 - Path.replace cannot replace a folder either
     if not (folder / _CARD).is_file():
         raise DataError(f"cannot write {folder}", "name another folder with --cache")
@@ -181,6 +180,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        raise UnavailableError(
-            f"{package} is not installed", f"pip install {package}"
-        ) from None
+        raise UnavailableError(f"{package} is not installed", f"pip install {package}") from None

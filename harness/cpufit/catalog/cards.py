@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpufit.config import parse_tables, read_toml
 from cpufit.errors import DataError, UsageError, unknown
-from cpufit.schema import Family, Model
+from cpufit.schema import Model
+
+if TYPE_CHECKING:
+    from cpufit.schema import Family
 
 _FOLDER = Path(__file__).parent / "models"
 

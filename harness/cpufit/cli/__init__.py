@@ -258,7 +258,7 @@ def _exit_code(records: Sequence[Record]) -> int:
 def _results(given: Sequence[Path]) -> list[Path]:
     from cpufit import store
 
-    return [store.newest(path) if path.is_dir() else path for path in given]
+    return [path if path.suffix == ".parquet" else store.newest(path) for path in given]
 
 
 def _cache(given: Path | None) -> Path:

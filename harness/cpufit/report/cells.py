@@ -23,9 +23,9 @@ COLUMNS = (
     ("scenario", "Scenario", False),
     ("threads", "Threads", True),
     ("response", "Latency or TTFT", True),
-    ("rate", "Rate", True),
+    ("rate", "Rate or energy", True),
     ("samples", "n", True),
-    ("memory", "Peak memory, + over baseline", True),
+    ("memory", "Peak, + over baseline", True),
     ("size", "File", True),
     ("load", "Load", True),
     ("verdict", "Verdict", False),
@@ -41,6 +41,7 @@ class CellRow:
 
     row: Row
     model: str
+    host: str  # '' where all rows are of one host
     format: str
     threads: str
     response: tuple[str, ...]
@@ -53,8 +54,8 @@ class CellRow:
     keys: tuple[str | float | None, ...]  # what each column sorts by; None sorts last
 
 
-def cell_row(row: Row) -> CellRow:
-    """Put one record into words, measured or not."""
+def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
+    """Put one record into words, measured or not; `hosts` is each fingerprint's name."""
     record, cell, outcome = row.record, row.record.cell, row.record.outcome
     main, speed, word = response(row), _speed(row), verdict(row)
     peak = outcome.memory.peak_bytes if outcome.memory else None
@@ -64,6 +65,7 @@ def cell_row(row: Row) -> CellRow:
     return CellRow(
         row=row,
         model=model,
+        host=hosts[record.host.fingerprint] if len(hosts) > 1 else "",
         format=record.artifact.format if record.artifact else "",
         threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
         response=_response_words(row, main),
@@ -111,7 +113,7 @@ def _value(metric: Metric, value: float) -> str:
 
 def _speed(row: Row) -> Metric | None:
     """Return the metric the row's rate comes from."""
-    names = ("tpot", "decode", "batch", "latency", "prefill", "energy")
+    names = ("tpot", "decode", "batch", "latency", "prefill", "energy_tpot", "energy")
     return next((metric for name in names if (metric := row.metric(name))), None)
 
 
@@ -131,8 +133,11 @@ def _response_words(row: Row, main: Metric | None) -> tuple[str, ...]:
 def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
     if speed is None:
         return ("",)
-    if speed.name == "energy":
-        return (_value(speed, speed.p50), "per item")
+    if speed.unit == "j":
+        return (
+            _value(speed, speed.p50),
+            "per inference" if speed.name == "energy" else speed.label,
+        )
     words = [rate_words(speed)]
     if speed.name == "tpot":
         words.append(f"TPOT {units.duration(speed.p50)}")
@@ -148,7 +153,10 @@ def _memory_words(row: Row) -> tuple[str, ...]:
     memory = row.record.outcome.memory
     if memory is None:
         return ("",)
-    return (units.size(memory.peak_bytes), f"+{units.size(memory.peak_bytes - memory.baseline_bytes)}")
+    return (
+        units.size(memory.peak_bytes),
+        f"+{units.size(memory.peak_bytes - memory.baseline_bytes)}",
+    )
 
 
 def _worst_words(row: Row) -> str:
@@ -159,7 +167,7 @@ def _worst_words(row: Row) -> str:
     return f"{what}: {units.significant(metric.ratio, 2)}x"
 
 
-# ------------------------------------------------------------------------------- what a row opens to
+# ------------------------------------------------------------------------------ what a row opens to
 Section = tuple[str, list[list[str]]]  # a heading and a table: rows of cells
 
 
@@ -210,14 +218,14 @@ def _pairs(values: Mapping[str, str]) -> list[list[str]]:
 
 
 def _metric_table(row: Row) -> list[list[str]]:
-    head = ["", "p50", "p90", "n", "rate at p50", "verdict"]
+    head = ["", "p50", "p90", "n", "rate", "verdict"]
     lines = [
         [
             metric.label,
             _value(metric, metric.p50),
             TOO_SMALL if metric.p90 is None else _value(metric, metric.p90),
             str(metric.n),
-            rate_words(metric) or ("per item" if metric.unit == "j" else ""),
+            rate_words(metric),
             _verdict_words(metric),
         ]
         for metric in row.metrics

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from cpufit import units
@@ -19,6 +18,7 @@ from cpufit.report import svg
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
     from cpufit.analyse import Metric, Row
@@ -45,11 +45,12 @@ class Drawing:
 def drawings(name: str, table: Sequence[Row], host: Host, tiers: Sequence[Tier]) -> list[Drawing]:
     """Draw what the measured rows of one host allow; `name` is unique in the page."""
     measured = [row for row in newest(table) if row.ok]
-    found = [
-        _responses(f"{name}-response", measured),
-        _memory(f"{name}-memory", measured, host, tiers),
-        _speeds(f"{name}-speed", measured, tiers),
-    ]
+    with svg.style():
+        found = [
+            _responses(f"{name}-response", measured),
+            _memory(f"{name}-memory", measured, host, tiers),
+            _speeds(f"{name}-speed", measured, tiers),
+        ]
     return [drawing for drawing in found if drawing]
 
 
@@ -126,7 +127,7 @@ def _memory(
     shown, left_out = best[-MAX_ROWS:], max(len(best) - MAX_ROWS, 0)
     figure, axes = svg.canvas(_TOP + _STEP * len(shown) + 40)
     limit = host.memory_limit_bytes
-    marks = {limit: _limit_name(host)}
+    marks: dict[float, str] = {limit: _limit_name(host)}
     marks.update({tier.memory_share * limit: f"{tier.memory_share:.0%}" for tier in tiers})
     _memory_axis(axes, shown[-1][1], marks)
     for index, (row, peak) in enumerate(shown):
@@ -201,21 +202,21 @@ def _speeds(name: str, measured: Sequence[Row], tiers: Sequence[Tier]) -> Drawin
     title = "How fast language models run"
     caption = (
         "Filled dot: tokens written per second, one stream. Ring: prompt tokens read per second,"
-        " at the longest measured prompt. Each model on its fastest runtime, medians; the line is"
+        " at the longest measured prompt. Each model on its fastest runtime; the line is"
         f" what a tier asks of writing.{_omitted(left_out, 'slowest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 
 
 def _tokens(row: Row) -> dict[str, float]:
-    """Return tokens per second at the median, written and (where a prompt was timed) read."""
+    """Return tokens per second, written and (where a prompt was timed) read."""
     written = row.metric("tpot")
     assert written is not None
-    prompts = [metric for metric in row.metrics if metric.name == "ttft" and metric.p50]
+    prompts = [metric for metric in row.metrics if metric.name == "ttft" and metric.rate]
     rates = {"decode": written.rate}
     if prompts:
         longest = max(prompts, key=lambda metric: metric.size)
-        rates["prefill"] = longest.size * units.NS_PER_S / longest.p50
+        rates["prefill"] = longest.rate
     return rates
 
 

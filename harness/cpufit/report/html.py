@@ -61,7 +61,7 @@ def _replace(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         Path(name).chmod(0o644)  # mkstemp makes files only their owner can read
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError:
         with suppress(OSError):
             Path(name).unlink()

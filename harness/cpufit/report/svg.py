@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -12,6 +13,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
 
 WIDTH = 380  # user units; about a phone's width, so that text keeps its size there
@@ -31,7 +34,7 @@ _VARIABLES = {
     UNDECIDED: "var(--undecided)",
     ACCENT: "var(--accent)",
 }
-_STYLE: dict[str, object] = {
+_STYLE: dict[Any, Any] = {  # matplotlib's key type is a Literal of every setting
     "svg.fonttype": "none",
     "font.family": _FONT,
     "font.size": 10.5,
@@ -40,31 +43,42 @@ _STYLE: dict[str, object] = {
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,
+    "axes.axisbelow": True,
     "path.simplify": False,
 }
 
 
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the page's style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
 def canvas(height: float, bottom: float = 40) -> tuple[Figure, Axes]:
     """Return a figure WIDTH x `height` units whose y axis counts units downward from the top."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
-        axes = figure.add_axes((4 / WIDTH, bottom / height, 1 - 8 / WIDTH, 1 - bottom / height))
-        axes.set(ylim=(height - bottom, 0), facecolor="none")
-        axes.spines[["left", "right", "top"]].set_visible(False)
-        axes.yaxis.set_visible(False)
-        axes.tick_params(axis="x", labelsize=9.5, length=3, color=RULE, which="both")
-        axes.grid(visible=True, axis="x", color=RULE, linewidth=0.6)
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
+    axes = figure.add_axes((4 / WIDTH, bottom / height, 1 - 8 / WIDTH, 1 - bottom / height))
+    axes.set(ylim=(height - bottom, 0), facecolor="none")
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.yaxis.set_visible(False)
+    axes.tick_params(axis="x", labelsize=9.5, length=3, color=RULE, which="both")
+    axes.grid(visible=True, axis="x", color=RULE, linewidth=0.6)
     return figure, axes
 
 
 def inline(figure: Figure, name: str, title: str, description: str) -> Markup:
     """Draw `figure` as an <svg> element; `name` keeps its ids apart from other figures'."""
     drawn = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
+    with mpl.rc_context({"svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})  # type: ignore[no-untyped-call]
     text = drawn.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL
+    )
     body = _keep_used_ids(re.sub(r"\s*\n\s*", " ", body))
     for sentinel, variable in _VARIABLES.items():
         body = body.replace(sentinel, variable)

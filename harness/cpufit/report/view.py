@@ -39,11 +39,13 @@ class HostBlock:
     host: Host
     facts: tuple[tuple[str, str], ...]
     recommendation: Recommendation
+    sentence: str  # what to make of the headline where no tier is met; '' elsewhere
     titles: dict[str, str]  # model name -> title
+    reasons: dict[tuple[str, str], str]  # (model, precision) -> why it was not measured
     picks: tuple[Pick, ...]
     over: tuple[Flag, ...]
     undecided: tuple[Flag, ...]
-    judged: int  # rows with a verdict
+    over_heading: str
     drawings: tuple[Drawing, ...]
 
     def rest(self) -> list[TierFit]:
@@ -88,9 +90,10 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
     groups = _by_host(table)
     names = _host_names([rows[-1].record.host for rows in groups.values()])
     blocks = [
-        _host_block(f"host-{index}", rows, settings) for index, rows in enumerate(groups.values(), 1)
+        _host_block(f"host-{index}", rows, settings)
+        for index, rows in enumerate(groups.values(), 1)
     ]
-    rows = [cells.cell_row(row) for row in table]
+    rows = [cells.cell_row(row, names) for row in table]
     limits = settings.thresholds
     return Page(
         title=_title(names),
@@ -173,18 +176,53 @@ def _plural(count: int, noun: str) -> str:
 def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock:
     host = max(rows, key=lambda row: row.record.recorded_at).record.host
     flags = analyse.flags(rows)
+    found = sizing.recommend(rows, host, settings.tiers)
     return HostBlock(
         id=name,
         host=host,
         facts=host_facts(host),
-        recommendation=sizing.recommend(rows, host, settings.tiers),
+        recommendation=found,
+        sentence=_no_tier(found),
         titles={r.record.cell.model: r.record.title for r in rows if r.record.title},
+        reasons=_reasons(rows),
         picks=tuple(_picks(rows)),
         over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
         undecided=tuple(flag for flag in flags if flag.metric.verdict == "undecided"),
-        judged=sum(cells.verdict(row) in ("under", "over", "undecided") for row in rows),
+        over_heading=_over_heading(rows),
         drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
     )
+
+
+def _no_tier(found: Recommendation) -> str:
+    if found.met or not found.next:
+        return ""
+    name = found.next.tier.name
+    if found.next.answer == "not measured":
+        return (
+            f"Nothing speaks against the lowest tier, '{name}', but not all of it was measured:"
+            " measure what is missing below before deciding."
+        )
+    if found.next.answer == "undecided":
+        return f"The lowest tier, '{name}', is too close to call: a longer budget decides."
+    return f"The lowest tier, '{name}', is not met: what it asks for is too much for this host."
+
+
+def _reasons(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    return {
+        (row.record.cell.model, row.record.cell.precision): (
+            f"{row.record.outcome.status} on {row.record.cell.runtime}: {row.record.outcome.reason}"
+        )
+        for row in rows
+        if not row.ok
+    }
+
+
+def _over_heading(rows: Sequence[Row]) -> str:
+    judged = [metric for row in rows for metric in row.metrics if metric.verdict]
+    limits = {metric.threshold for metric in judged}
+    limit = units.duration(limits.pop()) if len(limits) == 1 else "the threshold"
+    over = sum(metric.verdict == "over" for metric in judged)
+    return f"Over {limit}: {over:,} of {_plural(len(judged), 'judged case')}"
 
 
 def against(flag: Flag) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """How a session is to be set up; a runtime refuses what it cannot do."""

@@ -1,0 +1,5 @@
+"""`python -m cpufit` is `cpufit`."""
+
+from cpufit.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""Every user's mistake is one line and exit code 2, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit import store
+from tests.e2e.helpers import FAST, cpufit, timings
+from tests.samples import RECORD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--model", "mistal-7b"), "unknown model 'mistal-7b'; did you mean 'mistral-7b'?"),
+        (("run", "--runtime", "onnx-runtime"), "did you mean 'onnxruntime'?"),
+        (("run", "--precision", "int3"), "unknown precision 'int3'"),
+        (("run", "--scenario", "latncy"), "did you mean 'latency'?"),
+        (("run", "--suite", "qick"), "did you mean 'quick'?"),
+        (("run", "--budget", "quik"), "did you mean 'quick'?"),
+        (("run", "--threads", "0"), "--threads 0 is not a thread count; give 1 to 1024"),
+        (("run", "--threads", "1000000"), "is not a thread count"),
+        (("run", "--threads", "two"), "--threads"),
+        (("run", "--modell", "x"), "--modell"),
+        (("run", "none.gguf"), "no file"),
+        (("run", "--resume"), "no results in"),
+        (("run", "--suite", "none.toml"), "no file none.toml"),
+        (("report",), "no results in"),
+        (("report", "none.parquet"), "no file none.parquet"),
+        (("list", "planets"), "planets"),
+        (("fetch", "mistral-7b"), "mistral-7b"),
+        (("rum",), "rum"),
+    ],
+)
+def test_words_that_cannot_be_meant(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    assert message in cpufit(*words, cwd=tmp_path).mistake
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_key_in_a_suite(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("title = 'x'\nbudgett = 'quick'\ncells = []\n")
+    said = cpufit("run", "--suite", "s.toml", cwd=tmp_path).mistake
+    assert "budgett: unknown key (did you mean 'budget'?)" in said
+    assert "budget: missing" in said
+
+
+@pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml", ".json"])
+def test_a_corrupt_model_file(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"m{suffix}").write_bytes(b"\0nonsense" * 99)
+    said = cpufit("run", f"m{suffix}", "--cache", "cache", cwd=tmp_path)
+    words = said.mistake if said.code == 2 else said.out
+    assert f"m{suffix}" in words
+    assert "Traceback" not in said.out + said.err
+
+
+def test_an_unknown_kind_of_model_file(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"x")
+    said = cpufit("run", "m.pt", cwd=tmp_path).mistake
+    assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .json" in said
+
+
+def test_a_runtime_that_does_not_read_the_file(tmp_path: Path) -> None:
+    timings(tmp_path, "m", **FAST)
+    said = cpufit("run", "m.json", "--runtime", "openvino", cwd=tmp_path).mistake
+    assert "m.json cannot be run on openvino; it runs on fake" in said
+
+
+def test_an_unwritable_output_and_cache(tmp_path: Path) -> None:
+    timings(tmp_path, "m", **FAST)
+    (tmp_path / "file").write_text("in the way")
+    said = cpufit("run", "m.json", "--cache", "cache", "-o", "file/out", cwd=tmp_path).mistake
+    assert "cannot write file/out" in said
+    said = cpufit("run", "m.json", "--cache", "file/cache", "-o", "out", cwd=tmp_path).mistake
+    assert "cannot write to the cache" in said
+    assert "--cache" in said
+
+
+def test_resume_takes_no_other_words(tmp_path: Path) -> None:
+    store.create(tmp_path / "cpufit-results" / "run-1.parquet", "{}")
+    said = cpufit("run", "--resume", "--model", "mistral-7b", cwd=tmp_path).mistake
+    assert "--resume goes on with what the run was asked to do" in said
+
+
+def test_results_that_are_corrupt_or_empty(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    said = cpufit("report", "bad.parquet", cwd=tmp_path).mistake
+    assert "bad.parquet is not a readable Parquet file" in said
+    store.create(tmp_path / "run-1.parquet", "{}")
+    assert "holds no cells yet" in cpufit("report", "run-1.parquet", cwd=tmp_path).mistake
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
+    results = store.create(tmp_path / "run-1.parquet", "{}")
+    results.add([RECORD])
+    said = cpufit("report", "run-1.parquet", "-o", "/dev/null/report.html", cwd=tmp_path)
+    assert "cannot write /dev/null/report.html" in said.mistake

@@ -1,0 +1,236 @@
+"""The whole line with the fake runtime: words in, Parquet and report out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit import store
+from tests.e2e.helpers import FAST, cpufit, timings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAPID = ("--cache", "cache", "--budget", "rapid")
+
+
+def test_a_fake_run_measures_stores_and_reports(tmp_path: Path) -> None:
+    said = cpufit(
+        "run", "--model", "mistral-7b", "--runtime", "fake", "--precision", "int4",
+        "--scenario", "latency", "memory", "-o", "out", *RAPID, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said
+    assert said.err == ""
+    assert "[2/2] mistral-7b/int4/fake/" in said.out
+    assert "No tier is recommended for this host" in said.out
+    assert "times the 500 ms threshold" in said.out
+    records = store.read([store.newest(tmp_path / "out")])
+    assert {r.cell.scenario for r in records} == {"latency", "memory"}
+    assert {r.outcome.status for r in records} == {"ok"}
+    assert "<html" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_fake_run_gives_the_same_samples_every_time(tmp_path: Path) -> None:
+    words = ("run", "--model", "yolov8n", "--runtime", "fake", "--precision", "int8",
+             "--scenario", "latency", *RAPID)  # fmt: skip
+    series = []
+    for folder in ("a", "b"):
+        assert cpufit(*words, "-o", folder, cwd=tmp_path).code == 0
+        (record,) = store.read([store.newest(tmp_path / folder)])
+        series.append((record.outcome.series, record.outcome.load_ns, record.outcome.first_ns))
+    assert series[0] == series[1]
+    assert len(series[0][0][0].values) >= 64
+
+
+def test_a_model_of_the_users_own(tmp_path: Path) -> None:
+    path = timings(tmp_path, "mine", **FAST)
+    said = cpufit("run", path.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path)
+    assert said.code == 0, said
+    (record,) = store.read([store.newest(tmp_path / "out")])
+    assert (record.cell.model, record.cell.weights) == ("mine", "real")
+    assert record.outcome.load_ns == 5_000_000
+    assert record.outcome.first_ns > 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "reason"),
+    [
+        ("error", "failed", "ended with code 1 while warming up"),
+        ("crash", "crashed", "died of SIG"),
+        ("oom", "oom", "ran out of memory"),
+    ],
+)
+def test_a_cell_that_fails_is_a_record_with_a_reason(
+    tmp_path: Path, fail: str, status: str, reason: str
+) -> None:
+    bad = timings(tmp_path, "bad", fail=fail, **FAST)
+    good = timings(tmp_path, "good", **FAST)
+    said = cpufit(
+        "run", bad.name, good.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path
+    )
+    assert said.code == 0, said
+    first, second = store.read([store.newest(tmp_path / "out")])
+    assert first.outcome.status == status
+    assert reason in first.outcome.reason
+    assert second.outcome.status == "ok"
+    assert f"{status}: {first.outcome.reason}" in " ".join(said.out.split())
+
+
+def test_a_bug_keeps_its_traceback_beside_the_results(tmp_path: Path) -> None:
+    path = timings(tmp_path, "bad", fail="error", **FAST)
+    said = cpufit("run", path.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path)
+    assert said.code == 1
+    (log,) = (tmp_path / "out").glob("*.log")
+    assert "Traceback" in log.read_text(encoding="utf-8")
+    assert log.name in " ".join(said.out.split())
+
+
+def test_a_hang_is_killed_after_the_budgets_time(tmp_path: Path) -> None:
+    """The time-out itself is tested on the parent, with a second instead of minutes."""
+    from cpufit.run import child
+    from cpufit.schema import Artifact, Budget, Cell, Job, Model, Scenario
+
+    path = timings(tmp_path, "hang", fail="hang", **FAST)
+    cell = Cell(model="m", precision="fp32", runtime="fake", scenario="latency", threads=1)
+    job = Job(
+        cell=cell,
+        model=Model(
+            name="m", title="", family="vision", parameters=0, macs=0, source="", file=str(path)
+        ),
+        scenario=Scenario(name="latency", title="", procedure="latency"),
+        budget=Budget(name="b", title="", samples=1, min_s=0, max_s=1, warmup_s=0, timeout_s=2),
+        cache=str(tmp_path),
+        artifact=Artifact(key="", path=str(path), size_bytes=1, parameters=0, format="", recipe=""),
+    )
+    stages: list[str] = []
+    reply = child.ask(job, 3, stages.append)
+    assert reply.outcome is not None
+    assert reply.outcome.status == "timeout"
+    assert "killed after 3 s while warming up" in reply.outcome.reason
+    assert stages[-1] == "warming up"
+
+
+def test_ctrl_c_keeps_what_is_measured_and_resume_goes_on(tmp_path: Path) -> None:
+    files = [timings(tmp_path, f"m{i}", **FAST) for i in range(3)]
+    files.insert(1, timings(tmp_path, "stuck", fail="hang", **FAST))
+    words = ["run", *(p.name for p in files), "--scenario", "latency", "-o", "out", *RAPID]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cpufit", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for_records(tmp_path / "out", 1)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert err == ""
+    assert "`cpufit run --resume` goes on" in out
+    assert len(store.read([store.newest(tmp_path / "out")])) == 1
+    timings(tmp_path, "stuck", **FAST)  # mended
+    said = cpufit("run", "--resume", "-o", "out", "--cache", "cache", cwd=tmp_path)
+    assert said.code == 0, said
+    assert "1 kept from before" in said.out
+    records = store.read([store.newest(tmp_path / "out")])
+    assert [r.cell.model for r in records] == ["m0", "stuck", "m1", "m2"]
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 1
+
+
+def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    path = timings(tmp_path, "stuck", fail="hang", **FAST)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cpufit", "run", path.name, "-o", "out", *RAPID],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    child = _wait_for_child(running.pid)
+    running.kill()
+    running.wait()
+    _wait_until(lambda: not _alive(child))
+
+
+def test_the_child_sees_only_the_environment_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cpufit.run import child
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    assert {"OMP_NUM_THREADS", "PYTHONPATH"}.isdisjoint(child.environment())
+    assert child.environment()["PATH"] == os.environ["PATH"]
+
+
+def test_a_cell_that_cannot_fit_is_skipped_with_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from cpufit.artifacts import cache
+    from cpufit.catalog import pick
+    from cpufit.config import load_settings
+    from cpufit.run import fit
+    from cpufit.schema import Cell
+
+    monkeypatch.setattr(fit, "host_available_bytes", lambda: 4_000_000_000)
+    cell = Cell(
+        model="mistral-7b", precision="int4", runtime="llama.cpp", scenario="latency", threads=2
+    )
+    model, scenario = pick("mistral-7b"), load_settings().scenarios["latency"]
+    request, module = cache.request_of(model, "int4", "llama.cpp", "synthetic", tmp_path)
+    found = fit.too_large_to_run(cell, model, scenario, None, request, module)
+    assert found is not None
+    assert found.status == "skipped"
+    assert "needs at least 4.58 GB of memory (4.37 GB weights, 75.5 MB KV cache)" in found.reason
+    assert "4.00 GB are available" in found.reason
+
+
+def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
+    for what in ("models", "runtimes", "scenarios", "suites", "tiers"):
+        entries = json.loads(cpufit("list", what, "--json", cwd=tmp_path).out)
+        names = [entry["name"] for entry in entries]
+        assert names
+        table = cpufit("list", what, cwd=tmp_path)
+        assert table.code == 0
+        assert all(name in table.out for name in names)
+    checks = json.loads(cpufit("doctor", "--json", cwd=tmp_path).out)
+    assert {"name", "level", "value", "remedy"} == set(checks[0])
+
+
+def _wait_for_records(folder: Path, count: int) -> None:
+    def enough() -> bool:
+        found = list(folder.glob("run-*.parquet"))
+        return bool(found) and len(store.read(found)) >= count
+
+    _wait_until(enough)
+
+
+def _wait_for_child(pid: int) -> int:
+    children: list[int] = []
+
+    def born() -> bool:
+        import psutil
+
+        children[:] = [
+            c.pid for c in psutil.Process(pid).children() if "cpufit.worker" in c.cmdline()
+        ]
+        return bool(children)
+
+    _wait_until(born)
+    return children[0]
+
+
+def _alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def _wait_until(condition: object) -> None:
+    end = time.monotonic() + 60
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "nothing came of it in a minute"
+        time.sleep(0.05)

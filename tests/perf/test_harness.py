@@ -1,0 +1,111 @@
+"""What the harness itself costs: per cell, per iteration, and while a child measures."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psutil
+from tests.e2e.helpers import timings
+from tests.samples import RECORD
+
+from cpufit import config, measure, store
+from cpufit.catalog import model_of_file
+from cpufit.cli.progress import Watcher
+from cpufit.run import flow
+from cpufit.run.request import Plan
+from cpufit.schema import Cell, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+class Nobody:
+    """Watches and does nothing."""
+
+    def planned(self, plan: object, done: object) -> None: ...
+    def started(self, cell: object) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def finished(self, record: object) -> None: ...
+
+
+def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """One fake cell whose work takes no real time, through child, pipe and Parquet: <= 0.5 s."""
+    plan, cell = _fake_plan(tmp_path, infer_ms=100)
+    place = flow.Place(output=tmp_path, cache=tmp_path)
+    results = store.create(tmp_path / "run-1.parquet", "")
+
+    def once() -> None:
+        artifact, outcome, _ = flow.run_cell(cell, plan, place, Nobody())
+        assert outcome.status == "ok", outcome
+        results.add([replace(RECORD, outcome=outcome, artifact=artifact)])
+
+    benchmark.pedantic(once, rounds=10, warmup_rounds=1)
+
+
+def test_loop_overhead_per_iteration(benchmark: BenchmarkFixture) -> None:
+    """100,000 timed runs of nothing: what the clock and the loop add. Divide by 100,000."""
+    benchmark.pedantic(
+        lambda: measure._repeat(lambda: None, time.perf_counter_ns, 100_000), rounds=20
+    )
+
+
+def test_parent_cpu_while_a_child_measures(
+    benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent's CPU seconds over wall seconds while a child works for 10 s, with a live bar.
+
+    Printed as extra_info `core_share`; the goal is 0.01.
+    """
+    from rich.console import Console
+
+    plan, cell = _fake_plan(tmp_path, infer_ms=100, fail="hang")
+    place = flow.Place(output=tmp_path, cache=tmp_path)
+    plan = replace(plan, budget=replace(plan.budget, timeout_s=10))
+    with (tmp_path / "screen").open("w", encoding="utf-8") as screen:
+        console = Console(file=screen, force_terminal=True, width=120)
+        with Watcher(console, config.load_settings()) as watcher:
+            watcher.planned(plan, [])
+            flow.run_cell(cell, plan, place, watcher)  # once, so that imports are paid
+            before, start = psutil.Process().cpu_times(), time.perf_counter()
+            benchmark.pedantic(
+                lambda: flow.run_cell(cell, plan, place, watcher), rounds=1, iterations=1
+            )
+            after, end = psutil.Process().cpu_times(), time.perf_counter()
+    used = after.user + after.system - before.user - before.system
+    benchmark.extra_info["core_share"] = share = used / (end - start)
+    print(f"\nparent: {share:.2%} of a core over {end - start:.1f} s")
+
+
+def test_store_grows_by_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """Adding the 200th record of 1,000 samples to a file, flushed to the disk."""
+    series = replace(RECORD.outcome.series[0], values=tuple(float(i) for i in range(1000)))
+    record = replace(RECORD, outcome=replace(RECORD.outcome, series=(series,)))
+    results = store.create(tmp_path / "run-1.parquet", "")
+    results.add([record] * 199)
+    benchmark.pedantic(lambda: results.add([record]), rounds=10)
+
+
+def _fake_plan(folder: Path, **values: object) -> tuple[Plan, Cell]:
+    path = timings(folder, "nothing", **values)
+    model = model_of_file(path)
+    cell = Cell(
+        model=model.name,
+        precision="fp32",
+        runtime="fake",
+        scenario="latency",
+        threads=1,
+        weights="real",
+    )
+    scenario = Scenario(name="latency", title="", procedure="latency")
+    plan = Plan(
+        cells=(cell,),
+        models={model.name: model},
+        scenarios={"latency": scenario},
+        budget=config.load_settings().budgets["rapid"],
+    )
+    return plan, cell

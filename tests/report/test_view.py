@@ -1,0 +1,191 @@
+"""What the page says in words: picks, flags, verdicts, sort keys, and the suite that repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit import analyse
+from cpufit.config import load_suite
+from cpufit.report import cells, view
+from cpufit.schema import Series
+from tests.report import samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.analyse import Row
+    from cpufit.schema import Record, Settings
+
+
+def with_values(record: Record, *values_ms: float) -> Record:
+    """Return `record` with one series: its first, holding these values."""
+    first = record.outcome.series[0]
+    values = tuple(value * samples.MS for value in values_ms)
+    return replace(record, outcome=replace(record.outcome, series=(replace(first, values=values),)))
+
+
+def row(record: Record, settings: Settings) -> Row:
+    return analyse.rows([record], settings.thresholds)[0]
+
+
+def test_largest_and_fastest_are_named(settings: Settings) -> None:
+    block = view.page(samples.realistic(), settings).hosts[0]
+    said = {pick.what: pick.who for pick in block.picks}
+    assert said == {
+        "Largest language model": "TinyLlama 1.1B INT4 on llama.cpp, synthetic weights",
+        "Fastest language model": "SmolLM2 135M INT4 on llama.cpp, synthetic weights",
+        "Largest vision, OCR or encoder model": (
+            "DistilBERT base INT8 on openvino, synthetic weights"
+        ),
+        "Fastest vision, OCR or encoder model": (
+            "MobileNetV3-Small INT8 on openvino, synthetic weights"
+        ),
+    }
+
+
+def test_where_nothing_is_fast_enough_the_nearest_is_named(settings: Settings) -> None:
+    slow = [r for r in samples.llm_records(128) if r.cell.model in ("phi-3-mini", "mistral-7b")]
+    none, nearest, rest = view.page(slow, settings).hosts[0].picks
+    assert none.what == "No language model is surely under the threshold"
+    assert nearest.who == "Phi-3-mini 4k 3.8B INT4 on llama.cpp, synthetic weights"
+    assert nearest.why.endswith("3.8 times the threshold")
+    assert rest.who == "not measured"
+
+
+def test_slow_tokens_are_not_interactive(settings: Settings) -> None:
+    record = samples.llm_records(128)[0]
+    crawling = samples.series("tpot", "crawl", 900, 64)
+    record = replace(
+        record,
+        outcome=replace(record.outcome, series=(record.outcome.series[0], crawling)),
+    )
+    picks = view.page([record], settings).hosts[0].picks
+    assert picks[0].what == "No language model is surely under the threshold"
+
+
+def test_flags_part_the_sure_from_the_undecided(settings: Settings) -> None:
+    over = with_values(samples.infer_records(5)[0], *[900.0] * 5)
+    maybe = replace(
+        with_values(over, 480.0, 510.0), cell=replace(over.cell, model="maybe", runtime="other")
+    )
+    block = view.page([over, maybe], settings).hosts[0]
+    assert [view.against(flag) for flag in block.over] == [
+        "1.8 times the 500 ms threshold already at p50"
+    ]
+    assert [view.against(flag) for flag in block.undecided] == [
+        "0.99 times the 500 ms threshold; undecided, 2 samples are too few"
+    ]
+    assert block.over_heading == "Over 500 ms: 1 of 2 judged cases"
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [([10.0] * 64, "under"), ([900.0] * 64, "over"), ([400.0, 600.0], "undecided")],
+)
+def test_worst_verdict_of_a_row(settings: Settings, values: list[float], word: str) -> None:
+    measured = row(with_values(samples.infer_records(5)[0], *values), settings)
+    assert cells.verdict(measured) == word
+
+
+def test_rows_without_verdict_say_which_kind(settings: Settings) -> None:
+    assert cells.verdict(row(samples.memory_record(), settings)) == "no threshold"
+    assert cells.verdict(row(samples.unmeasured()[0], settings)) == "not measured"
+
+
+def test_cell_words_of_a_language_model(settings: Settings) -> None:
+    words = cells.cell_row(row(samples.llm_records(128)[0], settings), {"a1b2c3d4e5f6": "host"})
+    assert words.response[0].endswith(" ms")
+    assert words.response[1].startswith("p90 ")
+    assert words.response[1].endswith(" ms, TTFT@128")
+    assert words.response[2].endswith("TTFT@512")
+    assert words.rate[0].endswith(" tokens/s")
+    assert words.rate[1].startswith("TPOT ")
+    assert words.memory == ("318 MB", "+257 MB")
+    assert words.samples == "128"
+    assert words.host == ""
+
+
+def test_cell_words_of_energy(settings: Settings) -> None:
+    words = cells.cell_row(row(samples.energy_record(), settings), {"a1b2c3d4e5f6": "host"})
+    assert words.rate == ("0.151 J", "energy per generated token")
+    assert words.response == ("",)
+
+
+def test_small_series_has_no_p90(settings: Settings) -> None:
+    words = cells.cell_row(
+        row(with_values(samples.infer_records(5)[0], 3.0, 4.0), settings), {"a1b2c3d4e5f6": "host"}
+    )
+    assert words.response == ("3.50 ms", "p90: n too small")
+
+
+def test_sort_keys_are_numbers_where_the_column_is(settings: Settings) -> None:
+    for record in samples.two_hosts():
+        names = {record.host.fingerprint: "host"}
+        keys = cells.cell_row(row(record, settings), names).keys
+        assert len(keys) == len(cells.COLUMNS)
+        for key, (_, _, number) in zip(keys, cells.COLUMNS, strict=True):
+            assert key is None or isinstance(key, int | float) is number
+
+
+def test_unmeasured_rows_sort_last_by_numbers(settings: Settings) -> None:
+    keys = cells.cell_row(row(samples.unmeasured()[0], settings), {"a1b2c3d4e5f6": "host"}).keys
+    assert keys[6:12] == (None,) * 6
+
+
+def test_hosts_of_one_cpu_are_told_apart(settings: Settings) -> None:
+    one = samples.infer_records(5)[0]
+    other = replace(one, host=replace(one.host, fingerprint="ffffffff0000"))
+    runs = view.page([one, other], settings).runs
+    assert [run.host for run in runs] == [
+        "Intel(R) Core(TM) i5-1145G7E @ 2.60GHz (a1b2c3d4)",
+        "Intel(R) Core(TM) i5-1145G7E @ 2.60GHz (ffffffff)",
+    ]
+
+
+def test_unknown_host_facts_say_so() -> None:
+    bare = replace(samples.HOST, governor="", max_mhz=0.0, flags=(), l3_bytes=0, packages={})
+    facts = dict(view.host_facts(bare))
+    unknown = ("Governor", "Highest clock", "Instruction sets", "Packages")
+    assert {facts[name] for name in unknown} == {"not known"}
+    assert facts["Caches"] == "L1d 48 KiB, L2 1.25 MiB"
+
+
+def test_weights_are_stated(settings: Settings) -> None:
+    synthetic, real = samples.llm_records(5)[:1], [samples.real_llm(5)]
+    claim = "exact published shapes, seeded random values"
+    assert claim in view.page(synthetic, settings).weights
+    assert view.page(real, settings).weights == "All weights are real."
+    mixed = view.page(synthetic + real, settings).weights
+    assert claim in mixed
+    assert "1 of 2 cells use real weights" in mixed
+
+
+def test_suite_repeats_exactly_these_cells(tmp_path: Path) -> None:
+    records = samples.realistic(5)
+    file = tmp_path / "again.toml"
+    file.write_text(view.suite(records), encoding="utf-8")
+    suite = load_suite(str(file))
+    assert suite.budget == "quick"
+    repeated = {
+        combination
+        for block in suite.cells
+        for combination in product(
+            block.models, block.runtimes, block.precisions, block.scenarios, block.weights
+        )
+    }
+    assert repeated == {
+        (c.model, c.runtime, c.precision, c.scenario, c.weights)
+        for c in (record.cell for record in records)
+    }
+
+
+def test_unknown_series_is_left_out_not_fatal(settings: Settings) -> None:
+    record = samples.infer_records(5)[0]
+    odd = Series(name="itl", unit="ns", size=1, items=1, values=(1.0,))
+    odd_only = replace(record, outcome=replace(record.outcome, series=(odd,)))
+    block = view.page([odd_only], settings).hosts[0]
+    assert block.over_heading == "Over the threshold: 0 of 0 judged cases"

@@ -1,0 +1,97 @@
+"""TOML to schema: everything wrong is said at once, with its path."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit import config
+from cpufit.catalog import load_models
+from cpufit.errors import DataError, UsageError
+from cpufit.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.schema import Suite
+
+GOOD = """
+title = "mine"
+budget = "rapid"
+[[cells]]
+models = ["mistral-7b"]
+runtimes = ["llama.cpp"]
+precisions = ["int4"]
+scenarios = ["latency"]
+"""
+
+
+def _suite(folder: Path, text: str) -> Suite:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.load_suite(str(path))
+
+
+def test_a_suite_of_the_users_own(tmp_path: Path) -> None:
+    suite = _suite(tmp_path, GOOD)
+    assert suite.name == "mine"
+    assert suite.cells[0].weights == ("synthetic",)
+
+
+def test_every_wrong_key_is_listed_with_its_path_and_the_nearest_name(tmp_path: Path) -> None:
+    wrong = GOOD.replace("scenarios", "scenario").replace('"int4"', '"int5"') + "colour = 1\n"
+    with pytest.raises(UsageError) as error:
+        _suite(tmp_path, wrong)
+    message = str(error.value)
+    assert "cells.0.scenarios: missing" in message
+    assert "cells.0.scenario: unknown key (did you mean 'scenarios'?)" in message
+    assert "cells.0.precisions.0" in message
+    assert "'int5'" in message
+    assert "cells.0.colour: unknown key" in message
+    assert "\n" not in message
+
+
+def test_broken_toml_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mine.toml is not valid TOML: .*line 2"):
+        _suite(tmp_path, "title = 'x'\nbudget = \n")
+
+
+def test_an_unknown_suite_points_at_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'quick'"):
+        config.load_suite("quik")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file"):
+        config.load_suite(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("name", config.suite_names())
+def test_every_suite_that_ships_names_what_exists(name: str) -> None:
+    suite, settings = config.load_suite(name), config.load_settings()
+    assert suite.budget in settings.budgets
+    for block in suite.cells:
+        assert set(block.models) <= set(load_models())
+        assert set(block.runtimes) <= set(RUNTIMES)
+        assert set(block.scenarios) <= set(settings.scenarios)
+
+
+def test_every_tier_names_models_that_exist() -> None:
+    models = load_models()
+    for tier in config.load_settings().tiers:
+        assert {wanted.model for wanted in tier.models} <= set(models)
+
+
+def test_settings_are_complete() -> None:
+    settings = config.load_settings()
+    assert list(settings.budgets) == ["rapid", "quick", "full"]
+    assert [tier.name for tier in settings.tiers] == ["low", "mid", "high"]
+    assert {s.procedure for s in settings.scenarios.values()} == {
+        "latency",
+        "throughput",
+        "memory",
+        "energy",
+    }
+    assert {f.name for f in fields(settings.thresholds)} >= {"latency_ms", "ttft_ms", "tpot_ms"}

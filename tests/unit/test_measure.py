@@ -1,0 +1,173 @@
+"""Procedures on a clock that only work moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpufit import measure, stats
+from cpufit.runtimes.base import Work
+from cpufit.schema import Budget, Cell, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cpufit.runtimes.base import Step
+    from cpufit.schema import Precision, Procedure
+
+MS = 1_000_000
+PRECISION: Precision = "int4"
+BUDGET = Budget(name="test", title="", samples=128, min_s=1, max_s=4, warmup_s=0.5, timeout_s=60)
+
+
+@dataclass
+class Bench:
+    """A session and its clock: each step costs what the test says, and is logged."""
+
+    cost_ms: dict[str, float]
+    now_ns: int = 0
+    log: list[str] = field(default_factory=list)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def clock(self) -> int:
+        return self.now_ns
+
+    def prepare(self, step: Step) -> Work:
+        name = f"prefill{step.tokens}" if step.kind == "prefill" else step.kind
+        self.log.append(f"prepare {name}")
+
+        def run() -> None:
+            self.log.append(name)
+            self.now_ns += round(self.cost_ms[name] * MS)
+
+        return Work(run=run, items=step.tokens if step.kind == "prefill" else 1)
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+def _cell(batch: int = 1) -> Cell:
+    return Cell(
+        model="m", precision=PRECISION, runtime="fake", scenario="s", threads=2, batch=batch
+    )
+
+
+def _scenario(procedure: Procedure = "latency") -> Scenario:
+    return Scenario(name="s", title="", procedure=procedure)
+
+
+def _generate(cost_ms: dict[str, float]) -> tuple[Bench, list[measure.Probe], measure.Measured]:
+    bench = Bench(cost_ms)
+    found = measure.probes(bench, _cell(), _scenario(), "generate")
+    return bench, found, measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+
+
+def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:
+    bench = Bench({"infer": 5})
+    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+    (series,) = measured.series
+    assert series.name == "latency"
+    assert set(series.values) == {5.0 * MS}
+    assert 1000 / 5 <= len(series.values) <= 1000 / 5 + 100 / 5
+    assert measured.valid
+    assert measured.stop.startswith("enough samples")
+    assert measured.first_ns == 5 * MS
+
+
+def test_warm_up_ends_near_its_time_and_is_not_sampled() -> None:
+    bench = Bench({"infer": 5})
+    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    measure.warm_up(found, BUDGET, bench.clock)
+    assert 500 * MS <= bench.now_ns <= 700 * MS
+    assert found[0].values == []
+
+
+def test_a_slow_model_ends_at_the_cap_and_is_not_valid() -> None:
+    bench = Bench({"infer": 700})
+    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+    assert 2 <= len(measured.series[0].values) <= 6
+    assert not measured.valid
+
+
+def test_even_the_slowest_model_gives_two_samples_of_everything() -> None:
+    _, _, measured = _generate({"prefill128": 5000, "prefill512": 20000, "decode": 130})
+    counts = {(s.name, s.size): len(s.values) for s in measured.series}
+    assert counts == {("ttft", 128): 2, ("ttft", 512): 2, ("tpot", 1): 64}
+    assert measured.stop == "the cap of 4 s was reached"
+
+
+def test_what_cannot_reach_p90_leaves_the_time_to_what_can() -> None:
+    _, _, measured = _generate({"prefill128": 25, "prefill512": 300, "decode": 2})
+    counts = {(s.name, s.size): len(s.values) for s in measured.series}
+    assert counts["ttft", 512] == 5
+    assert counts["ttft", 128] >= 64
+
+
+def test_each_series_holds_only_its_own_step() -> None:
+    bench, _, measured = _generate({"prefill128": 20, "prefill512": 80, "decode": 3})
+    values = {(s.name, s.size): set(s.values) for s in measured.series}
+    assert values == {
+        ("ttft", 128): {20.0 * MS},
+        ("ttft", 512): {80.0 * MS},
+        ("tpot", 1): {3.0 * MS},
+    }
+    first_token = bench.log.index("decode")
+    assert bench.log[first_token - 2 : first_token] == ["prefill128", "prepare decode"]
+
+
+def test_throughput_names_what_it_measures() -> None:
+    bench = Bench({"prefill128": 20, "prefill512": 80, "decode": 3, "infer": 9})
+    tokens = measure.probes(bench, _cell(4), _scenario("throughput"), "generate")
+    assert [(p.name, p.size, p.items) for p in tokens] == [
+        ("prefill", 128, 128),
+        ("prefill", 512, 512),
+        ("decode", 4, 4),
+    ]
+    assert measure.probes(bench, _cell(8), _scenario("throughput"), "infer")[0].name == "batch"
+
+
+def test_load_options_hold_prompt_and_generation() -> None:
+    options = measure.load_options(_cell(4), _scenario("throughput"), "generate")
+    assert (options.goal, options.batch) == ("throughput", 4)
+    assert options.context_tokens == 512 + 64
+    assert measure.load_options(_cell(), _scenario(), "infer").context_tokens == 0
+
+
+@given(st.floats(0.2, 9000), st.floats(0.2, 9000), st.floats(0.2, 400))
+def test_sampling_always_ends_with_enough_for_a_verdict(a: float, b: float, c: float) -> None:
+    bench, _, measured = _generate({"prefill128": a, "prefill512": b, "decode": c})
+    assert all(len(series.values) >= 2 for series in measured.series)
+    longest = max(a, b, a + 64 * c) * MS
+    assert bench.now_ns <= (0.5 + 4) * 1e9 + 8 * longest
+
+
+def test_memory_does_one_full_request() -> None:
+    bench = Bench({"prefill512": 80, "prefill128": 1, "decode": 3})
+    measured = measure.once(measure.probes(bench, _cell(), _scenario(), "generate"), bench.clock)
+    assert measured.series == ()
+    assert bench.log.count("decode") == 64
+    assert measured.first_ns == 1 * MS
+
+
+def test_energy_counts_the_work_and_neither_idle_nor_preparation() -> None:
+    """A meter of 30 W, 10 of them idle: 20 W x 5 ms = 0.1 J per token, whatever prompts cost."""
+    bench = Bench({"prefill128": 50, "prefill512": 50, "decode": 5})
+    found = measure.probes(bench, _cell(), _scenario("energy"), "generate")
+    series = measure.energy(
+        found, BUDGET, lambda: 30 * bench.now_ns / 1e9, idle_w=10, clock=bench.clock
+    )
+    by_name = {(s.name, s.size): s for s in series}
+    assert set(by_name) == {("energy_ttft", 128), ("energy_ttft", 512), ("energy_tpot", 1)}
+    assert by_name["energy_tpot", 1].values == pytest.approx([0.1] * 5)
+    assert by_name["energy_ttft", 128].values == pytest.approx([20 * 0.05 / 128] * 5)
+
+
+def test_what_p90_needs_is_what_the_statistics_say() -> None:
+    assert stats.samples_needed(0.9, 0.99) == measure.P90_SAMPLES

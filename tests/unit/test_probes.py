@@ -1,0 +1,111 @@
+"""Memory, energy and noise read from where they really come, or from a tree that looks so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cpufit.errors import UnavailableError
+from cpufit.probes import doctor, energy, host, memory, noise
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+
+
+@linux
+def test_the_peak_sees_memory_that_is_gone_again() -> None:
+    memory.reset_peak()
+    before = memory.resident()
+    block = bytearray(b"\1") * (64 << 20)
+    del block
+    after = memory.resident()
+    assert after.peak_bytes - before.total_bytes >= 60 << 20
+    assert after.total_bytes - before.total_bytes < 30 << 20
+
+
+@linux
+def test_the_sampler_keeps_what_the_peak_was_made_of(tmp_path: Path) -> None:
+    start = memory.resident().anon_bytes
+    with memory.PeakSampler() as sampler:
+        block = bytearray(b"\1") * (64 << 20)
+        sampler._keep(memory.resident())
+        del block
+    assert sampler.highest.anon_bytes - start >= 60 << 20
+
+
+@linux
+def test_available_memory_is_what_the_host_has_at_most() -> None:
+    assert (
+        0
+        < memory.host_available_bytes()
+        <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+
+
+def _powercap(root: Path, name: str, value: int, kind: str = "package-0") -> Path:
+    zone = root / name
+    zone.mkdir(parents=True)
+    (zone / "name").write_text(f"{kind}\n")
+    (zone / "max_energy_range_uj").write_text("1000000\n")
+    (zone / "energy_uj").write_text(f"{value}\n")
+    return zone
+
+
+def test_energy_adds_packages_and_leaves_sub_domains_out(tmp_path: Path) -> None:
+    zones = [_powercap(tmp_path, f"intel-rapl:{i}", 100, f"package-{i}") for i in (0, 1)]
+    _powercap(tmp_path, "intel-rapl:0:0", 7, "core")
+    _powercap(tmp_path, "intel-rapl:2", 7, "psys")
+    meter = energy.open_meter(tmp_path)
+    before = meter.read()
+    for zone, value in zip(zones, (500_100, 250_100), strict=True):
+        (zone / "energy_uj").write_text(str(value))
+    assert meter.joules(before, meter.read()) == pytest.approx(0.75)
+
+
+def test_a_counter_that_wrapped_is_undone(tmp_path: Path) -> None:
+    zone = _powercap(tmp_path, "intel-rapl:0", 900_000)
+    total = energy.Total(energy.open_meter(tmp_path))
+    (zone / "energy_uj").write_text("100000")
+    assert total.joules() == pytest.approx(0.2)
+    (zone / "energy_uj").write_text("50000")
+    assert total.joules() == pytest.approx(0.2 + 0.95)
+
+
+def test_a_host_without_rapl_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no powercap interface"):
+        energy.open_meter(tmp_path / "none")
+    with pytest.raises(UnavailableError, match="powercap lists no CPU package"):
+        energy.open_meter(tmp_path)
+
+
+def test_rapl_that_may_not_be_read_names_the_remedy(tmp_path: Path) -> None:
+    zone = _powercap(tmp_path, "intel-rapl:0", 5)
+    (zone / "energy_uj").unlink()
+    (zone / "energy_uj").mkdir()  # unreadable even for root
+    with pytest.raises(UnavailableError, match="sudo chmod a\\+r"):
+        energy.open_meter(tmp_path)
+
+
+def test_noise_is_a_difference_of_counters() -> None:
+    before = noise.snapshot()
+    assert {"involuntary_switches", "major_faults", "cpu_s"} <= set(before)
+    sum(range(3_000_000))
+    spent = noise.difference(before, noise.snapshot())
+    assert spent["cpu_s"] > 0
+    assert all(value >= 0 for value in spent.values())
+
+
+def test_the_host_knows_itself() -> None:
+    here = host.describe()
+    assert here.cpu_model
+    assert here.ram_bytes >= here.memory_limit_bytes > 1 << 28
+    assert 1 <= host.default_threads() <= (os.cpu_count() or 1)
+    assert here == host.describe()
+
+
+def test_the_doctor_gives_each_bad_finding_a_remedy(tmp_path: Path) -> None:
+    checks = doctor.examine(tmp_path / "cache")
+    names = {check.name for check in checks}
+    assert {"governor", "turbo", "steal", "swap", "load", "energy (RAPL)"} <= names
+    assert all(check.remedy for check in checks if check.level == "bad")

@@ -1,0 +1,86 @@
+"""What ships: one import name, and a wheel that works beside folders named like ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    _check([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], ROOT)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds the wheel and what it depends on, and no runtime."""
+    folder = tmp_path_factory.mktemp("env")
+    _check([sys.executable, "-m", "venv", str(folder)], folder)
+    python = folder / "bin" / "python"
+    _check([str(python), "-m", "pip", "install", "--quiet", str(wheel)], folder)
+    return python
+
+
+def test_the_wheel_installs_one_import_name_and_all_data(wheel: Path) -> None:
+    _check([sys.executable, "-m", "check_wheel_contents", str(wheel)], ROOT)
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"cpufit"}
+    for data in ("scenarios.toml", "suites/quick.toml", "reports/report.css"):
+        assert f"cpufit/_data/{data}" in names
+    assert "cpufit/catalog/models/llm.toml" in names
+
+
+def test_the_smoke_suite_runs_in_an_empty_environment(python: Path, tmp_path: Path) -> None:
+    for name in ("harness", "reports", "suites", "cpufit"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    script = python.with_name("cpufit")
+    out = _check(
+        [str(script), "run", "--suite", "smoke", "--runtime", "fake", "--precision", "int8",
+         "--cache", "cache", "-o", "out"],
+        tmp_path,
+    )  # fmt: skip
+    assert "[1/" in out
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+def test_a_missing_runtime_is_a_reason_with_its_install_command(
+    python: Path, tmp_path: Path
+) -> None:
+    script = python.with_name("cpufit")
+    done = subprocess.run(
+        [str(script), "run", "--suite", "smoke", "--cache", "cache", "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    words = " ".join(done.stdout.split())
+    for runtime, extra in (("llama.cpp", "llama-cpp"), ("openvino", "openvino")):
+        assert f"{runtime} is not installed -> pip install 'cpufit[{extra}]'" in words
+    again = _check([str(script), "report", "out"], tmp_path)
+    assert "report of 3 cells" in again
+
+
+def _check(words: list[str], cwd: Path) -> str:
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=_environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
