@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.config import load_settings
-from cpufit.report import html
+from cpufit.report import cells, html
 from tests.report import samples
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
     " --disable-background-networking --disable-component-update --disable-sync"
 ).split()
-COLUMN = {key: index for index, (key, _, _) in enumerate(html.cells.COLUMNS)}
+COLUMN = {key: index for index, (key, _, _) in enumerate(cells.COLUMNS)}
 
 pytestmark = [
     pytest.mark.browser,
@@ -84,8 +84,8 @@ class Visit:
     def column(self, key: str) -> list[str]:
         """Return the text of one column of the visible measured rows."""
         rows = self.page.locator("#table > tbody > tr:not(.unmeasured):not(.more):visible")
-        cells = rows.locator(f"xpath=*[{COLUMN[key] + 1}]")
-        return [text.strip() for text in cells.all_inner_texts()]
+        column = rows.locator(f"xpath=*[{COLUMN[key] + 1}]")
+        return [text.strip() for text in column.all_inner_texts()]
 
     def head(self, key: str) -> str:
         return f"#table thead th:nth-child({COLUMN[key] + 1})"

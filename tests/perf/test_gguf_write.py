@@ -39,7 +39,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def measure(benchmark: BenchmarkFixture, file: Path, write: Callable[[], object]) -> int:
     """Time `write` three times on a missing file and return the file's size."""
-    benchmark.pedantic(write, setup=lambda: file.unlink(missing_ok=True), rounds=3)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(write, setup=lambda: file.unlink(missing_ok=True), rounds=3)
     size = file.stat().st_size
     if benchmark.stats is not None:
         benchmark.extra_info["gigabytes_per_s"] = size / benchmark.stats.stats.min / 1e9

@@ -145,10 +145,15 @@ def _publish(scratch: Path, folder: Path) -> None:
 
 
 def _tree_bytes(file: Path) -> int:
-    """Return the size of the model: the file and, for OpenVINO IR, the weights beside it."""
-    weights = file.with_suffix(".bin")
-    beside = weights.stat().st_size if file.suffix == ".xml" and weights.is_file() else 0
-    return file.stat().st_size + beside
+    """Return the size of the model with the weights that lie beside its file."""
+    return sum(part.stat().st_size for part in _parts(file))
+
+
+def _parts(file: Path) -> list[Path]:
+    """Return the file and, by the habit of its format, a second one with the weights."""
+    beside = {".xml": file.with_suffix(".bin"), ".onnx": file.with_name(file.name + ".data")}
+    weights = beside.get(file.suffix.lower(), file)
+    return [file, weights] if weights != file and weights.is_file() else [file]
 
 
 def _folder(cache: Path, key: str) -> Path:
@@ -169,11 +174,10 @@ def _key(request: Request, module: Builder) -> str:
     return f"{request.model.name}-{request.precision}-{digest[:16]}"
 
 
-def _stamp(file: Path | None) -> list[object]:
-    if file is None:
-        return []
-    stat = file.stat()
-    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+def _stamp(file: Path | None) -> list[tuple[str, int, int]]:
+    """Say which very file it is, without reading it."""
+    stats = [(part, part.stat()) for part in (_parts(file) if file else ())]
+    return [(str(part.resolve()), stat.st_size, stat.st_mtime_ns) for part, stat in stats]
 
 
 def _version(package: str) -> str:

@@ -27,6 +27,8 @@ _JOB = TypeAdapter(Job)
 _MESSAGE = TypeAdapter(Message)
 # What a runtime may see of the user's environment; all else would make runs differ.
 _ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME")
+# The same hash order everywhere, and no runtime that reports home while it is measured.
+_FIXED = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "ORT_DISABLE_TELEMETRY": "1"}
 _CHUNK = 1 << 16
 _LOG_TAIL = 16_000
 _UNLOAD_S = 10.0  # a child that has said its last word may still unload a model
@@ -44,7 +46,7 @@ class Reply:
 def environment() -> dict[str, str]:
     """Return the child's whole environment."""
     kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
-    return {**kept, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    return {**kept, **_FIXED}
 
 
 def ask(job: Job, timeout_s: float, on_stage: Callable[[str], None]) -> Reply:
