@@ -90,7 +90,12 @@ class Recommendation:
     def headline(self) -> str:
         """The recommendation in a sentence."""
         if self.met is None:
-            return "No tier is recommended for this host"
+            lowest = self.tiers[0]
+            if lowest.answer == "no":
+                return "No tier is recommended for this host"
+            return (
+                f"No tier can be recommended yet: the {lowest.tier.name} tier is not all measured"
+            )
         tier = self.met.tier
         return f"Recommended tier: {tier.name} ({tier.title})"
 

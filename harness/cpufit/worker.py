@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-import time
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,7 +25,7 @@ from cpufit.schema import Job, Memory, Message, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpufit.runtimes.base import Runtime, Session
+    from cpufit.runtimes.base import Session
     from cpufit.schema import Artifact, Status
 
     Say = Callable[[Message], None]
@@ -73,85 +71,52 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
     """Load and run the scenario's procedure, with memory and noise read around it."""
     say(Message(stage="loading"))
     runtime = load_runtime(job.cell.runtime)
-    idle_w, read_joules = _energy_source(job)
-    memory.reset_peak()
-    baseline = memory.resident().total_bytes
-    before = noise.snapshot()
+    meter = energy.Total(_IDLE_S) if job.scenario.procedure == "energy" else None
     options = measure.load_options(job.cell, job.scenario, job.model.task)
-    start = runtime.clock()
-    session = runtime.load(artifact, options)
-    load_ns = runtime.clock() - start
-    with closing(session):
-        if job.scenario.procedure == "memory":
-            measured, used = _memory(job, session, runtime)
-        else:
-            measured = _timed(job, session, runtime, say, idle_w, read_joules)
-            used = memory.resident()
-        kv_bytes = options.context_tokens * options.batch * artifact.kv_bytes_per_token
-        return Outcome(
-            status="ok",
-            stop=measured.stop,
-            valid=measured.valid,
-            load_ns=load_ns,
-            first_ns=measured.first_ns,
-            series=measured.series,
-            memory=_memory_use(baseline, used, kv_bytes),
-            settings=dict(session.settings),
-            versions=dict(runtime.versions()),
-            noise=noise.difference(before, noise.snapshot()),
-            notes=(*artifact.notes, *session.notes),
-        )
-
-
-def _timed(
-    job: Job,
-    session: Session,
-    runtime: Runtime,
-    say: Say,
-    idle_w: float,
-    read_joules: Callable[[], float] | None,
-) -> measure.Measured:
-    found = measure.probes(session, job.cell, job.scenario, job.model.task)
-    if read_joules is None:
-        return measure.time_session(
-            found, job.budget, runtime.clock, lambda stage: say(Message(stage=stage))
-        )
-    say(Message(stage="reading energy"))
-    first_ns = measure.warm_up(found, job.budget, runtime.clock)
-    series = measure.energy(found, job.budget, read_joules, idle_w, runtime.clock)
-    return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
-
-
-def _energy_source(job: Job) -> tuple[float, Callable[[], float] | None]:
-    """Return idle power in watts and a running total in joules; None where none is asked for."""
-    if job.scenario.procedure != "energy":
-        return 0.0, None
-    meter = energy.open_meter()
-    first = meter.read()
-    time.sleep(_IDLE_S)
-    idle_w = meter.joules(first, meter.read()) / _IDLE_S
-    return idle_w, energy.Total(meter).joules
-
-
-def _memory(
-    job: Job, session: Session, runtime: Runtime
-) -> tuple[measure.Measured, memory.Resident]:
-    """Do one full request while a thread looks what resident memory is made of."""
-    with memory.PeakSampler() as sampler:
-        found = measure.probes(session, job.cell, job.scenario, job.model.task)
-        measured = measure.once(found, runtime.clock)
-    return measured, replace(sampler.highest, peak_bytes=memory.resident().peak_bytes)
-
-
-def _memory_use(baseline: int, used: memory.Resident, kv_bytes: int) -> Memory:
-    return Memory(
-        baseline_bytes=baseline,
-        peak_bytes=max(used.peak_bytes, used.total_bytes),
-        anon_bytes=used.anon_bytes,
-        file_bytes=used.file_bytes,
-        kv_cache_bytes=kv_bytes,
-        method="VmHWM since the runtime was imported; split by RssAnon and RssFile",
+    before = noise.snapshot()
+    with memory.Watch(sample=job.scenario.procedure == "memory") as watch:
+        start = runtime.clock()
+        session = runtime.load(artifact, options)
+        load_ns = runtime.clock() - start
+        with closing(session):
+            measured = _run(job, session, runtime.clock, say, meter)
+            watch.look()
+    return Outcome(
+        status="ok",
+        stop=measured.stop,
+        valid=measured.valid,
+        load_ns=load_ns,
+        first_ns=measured.first_ns,
+        series=measured.series,
+        memory=Memory(
+            baseline_bytes=watch.baseline_bytes,
+            peak_bytes=watch.peak_bytes,
+            anon_bytes=watch.highest.anon_bytes,
+            file_bytes=watch.highest.file_bytes,
+            kv_cache_bytes=options.context_tokens * options.batch * artifact.kv_bytes_per_token,
+            method="VmHWM since the runtime was imported; split by RssAnon and RssFile",
+        ),
+        settings=dict(session.settings),
+        versions=dict(runtime.versions()),
+        noise=noise.difference(before, noise.snapshot()),
+        notes=(*artifact.notes, *session.notes),
     )
+
+
+def _run(
+    job: Job, session: Session, clock: Callable[[], int], say: Say, meter: energy.Total | None
+) -> measure.Measured:
+    """Do what the scenario's procedure asks of a loaded session."""
+    found = measure.probes(session, job.cell, job.scenario, job.model.task)
+    if job.scenario.procedure == "memory":
+        say(Message(stage="measuring"))
+        return measure.once(found, clock)
+    if meter is None:
+        return measure.time_session(found, job.budget, clock, lambda s: say(Message(stage=s)))
+    say(Message(stage="reading energy"))
+    first_ns = measure.warm_up(found, job.budget, clock)
+    series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
+    return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
 
 
 def _status(error: CpufitError) -> Status:

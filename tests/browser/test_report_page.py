@@ -216,6 +216,11 @@ def test_page_never_scrolls_sideways(visit: Visit, width: int) -> None:
     assert visit.page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_whole_table_fits_a_laptop(visit: Visit) -> None:
+    box = visit.page.locator(".scroll:has(> #table)")
+    assert box.evaluate("found => found.scrollWidth - found.clientWidth") <= 0
+
+
 def test_phone_shows_cards_with_labels(visit: Visit) -> None:
     visit.resize(390)
     rows = visit.page.locator("#table > tbody > tr:not(.unmeasured)")

@@ -111,7 +111,7 @@ def test_cell_words_of_a_language_model(settings: Settings) -> None:
 
 def test_cell_words_of_energy(settings: Settings) -> None:
     words = cells.cell_row(row(samples.energy_record(), settings), {"a1b2c3d4e5f6": "host"})
-    assert words.rate == ("0.151 J", "energy per generated token")
+    assert words.rate == ("0.151 J", "per token")
     assert words.response == ("",)
 
 
@@ -181,6 +181,13 @@ def test_suite_repeats_exactly_these_cells(tmp_path: Path) -> None:
         (c.model, c.runtime, c.precision, c.scenario, c.weights)
         for c in (record.cell for record in records)
     }
+
+
+def test_command_repeats_the_thread_counts(settings: Settings) -> None:
+    one = samples.infer_records(5)[0]
+    other = replace(one, cell=replace(one.cell, threads=2))
+    page = view.page([one, other], settings)
+    assert page.command == "cpufit run --suite again.toml --threads 2 --threads 4"
 
 
 def test_unknown_series_is_left_out_not_fatal(settings: Settings) -> None:

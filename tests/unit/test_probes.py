@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,27 @@ def test_the_peak_sees_memory_that_is_gone_again() -> None:
 
 
 @linux
-def test_the_sampler_keeps_what_the_peak_was_made_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_watch_keeps_what_the_peak_was_made_of(sample: bool) -> None:
     start = memory.resident().anon_bytes
-    with memory.PeakSampler() as sampler:
+    with memory.Watch(sample=sample) as watch:
         block = bytearray(b"\1") * (64 << 20)
-        sampler._keep(memory.resident())
+        watch.look()
         del block
-    assert sampler.highest.anon_bytes - start >= 60 << 20
+        watch.look()
+    assert watch.highest.anon_bytes - start >= 60 << 20
+    assert watch.peak_bytes - watch.baseline_bytes >= 60 << 20
+
+
+@linux
+def test_a_sampling_watch_sees_what_nobody_looks_at() -> None:
+    with memory.Watch(sample=True) as watch:
+        block = bytearray(b"\1") * (64 << 20)
+        deadline = time.monotonic() + 60
+        while watch.highest.total_bytes - watch.baseline_bytes < 60 << 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        del block
 
 
 @linux
@@ -65,7 +80,8 @@ def test_energy_adds_packages_and_leaves_sub_domains_out(tmp_path: Path) -> None
 
 def test_a_counter_that_wrapped_is_undone(tmp_path: Path) -> None:
     zone = _powercap(tmp_path, "intel-rapl:0", 900_000)
-    total = energy.Total(energy.open_meter(tmp_path))
+    total = energy.Total(0.01, tmp_path)
+    assert total.idle_w == 0
     (zone / "energy_uj").write_text("100000")
     assert total.joules() == pytest.approx(0.2)
     (zone / "energy_uj").write_text("50000")

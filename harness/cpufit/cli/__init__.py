@@ -242,7 +242,7 @@ def _run(request: Request, output: Path, cache: Path | None, resume: bool) -> No
     if records:
         target = path.parent / "report.html"
         html.write(records, settings, target)
-        console.print(summary(records, settings))
+        console.print(summary(records, settings), soft_wrap=not console.is_terminal)
         console.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
         console.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)

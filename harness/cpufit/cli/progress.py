@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 from rich.text import Text
 
 from cpufit import analyse, units
 from cpufit.report.terminal import cell_line, cell_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
+    from rich.progress import Task
 
     from cpufit.analyse import Row
     from cpufit.run.request import Plan
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 
 _REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
 _START_S = 3.0  # loading and starting, until the first cells tell better
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left, counted down while a cell runs."""
+
+    def __init__(self, left_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._left_s = left_s
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich asks for it
+        """Return the time left as rich draws it."""
+        return Text(f"{units.clock(self._left_s())} left")
 
 
 class Watcher:
@@ -36,10 +49,13 @@ class Watcher:
         self._rows: list[Row] = []
         self._left: list[Cell] = []
         self._spent_s: list[float] = []
-        self._began = time.monotonic()
+        self._began, self._running = 0.0, False
         self._plan: Plan | None = None
         self._bar = Progress(
-            BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.description}")
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            _TimeLeft(self._left_s),
+            TextColumn("{task.description}", markup=False),
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -71,7 +87,7 @@ class Watcher:
 
     def started(self, cell: Cell) -> None:
         """Show which cell is measured now."""
-        self._began = time.monotonic()
+        self._began, self._running = time.monotonic(), True
         self._describe(cell.id)
 
     def stage(self, text: str) -> None:
@@ -82,7 +98,7 @@ class Watcher:
     def finished(self, record: Record) -> None:
         """Add the cell to the table, or print its line."""
         self._spent_s.append(time.monotonic() - self._began)
-        self._left = self._left[1:]
+        self._left, self._running = self._left[1:], False
         row = analyse.rows([record], self._settings.thresholds)[0]
         self._rows.append(row)
         self._bar.advance(self._task)
@@ -94,7 +110,7 @@ class Watcher:
             self._live.update(self._view())
 
     def _describe(self, text: str) -> None:
-        self._bar.update(self._task, description=f"{units.clock(self._left_s())} left  {text}")
+        self._bar.update(self._task, description=text)
 
     def _view(self) -> Group:
         return Group(cell_table(self._rows), Text(), self._bar)
@@ -107,4 +123,5 @@ class Watcher:
         guess = budget.warmup_s + budget.min_s + _START_S
         weight = len(self._spent_s)
         each = (sum(self._spent_s) + 2 * guess) / (weight + 2)
-        return each * len(self._left)
+        running = time.monotonic() - self._began if self._running else 0.0
+        return max(each * len(self._left) - min(running, each), 0.0)

@@ -7,6 +7,7 @@ Source: Documentation/power/powercap/powercap.rst of the Linux kernel.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,18 @@ class Meter:
 
 
 class Total:
-    """A running total in joules over a meter whose counters may wrap between two readings."""
+    """A running total in joules over counters that may wrap between two readings.
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._last = meter.read()
+    Made while nothing runs: it first watches idle power for `idle_s` seconds. Raises
+    UnavailableError where the host has no meter.
+    """
+
+    def __init__(self, idle_s: float, root: Path = POWERCAP) -> None:
+        self._meter = open_meter(root)
+        self._last = self._meter.read()
         self._joules = 0.0
+        time.sleep(idle_s)
+        self.idle_w = self.joules() / idle_s
 
     def joules(self) -> float:
         """Return the energy since this total was made."""

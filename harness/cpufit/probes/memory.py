@@ -67,33 +67,40 @@ def _cgroup_used_bytes() -> int:
     return _read_cgroup("memory.current", "memory/memory.usage_in_bytes")
 
 
-class PeakSampler:
-    """Samples memory every 10 ms in a thread, to learn what the peak is made of.
+class Watch:
+    """Watches this process's memory while a model is loaded and run.
 
-    The kernel keeps a high-water mark of the total only. Used where time is not measured.
+    The kernel keeps a high-water mark of the total only. With `sample` a thread looks every 10 ms
+    what the total is made of; without, `look` does, so that nothing disturbs what is timed.
     """
 
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+    def __init__(self, *, sample: bool) -> None:
+        reset_peak()
         self.highest = resident()
+        self.baseline_bytes = self.peak_bytes = self.highest.total_bytes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True) if sample else None
 
-    def __enter__(self) -> PeakSampler:
-        self._thread.start()
+    def __enter__(self) -> Watch:
+        if self._thread is not None:
+            self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._keep(resident())
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+
+    def look(self) -> None:
+        """Keep this moment if it is the highest so far, and the kernel's mark."""
+        now = resident()
+        self.peak_bytes = max(self.peak_bytes, now.peak_bytes, now.total_bytes)
+        if now.total_bytes > self.highest.total_bytes:
+            self.highest = now
 
     def _sample(self) -> None:
         while not self._stop.wait(_SAMPLE_S):
-            self._keep(resident())
-
-    def _keep(self, now: Resident) -> None:
-        if now.total_bytes > self.highest.total_bytes:
-            self.highest = now
+            self.look()
 
 
 def _parse(text: str) -> dict[str, int]:

@@ -134,10 +134,8 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
     if speed is None:
         return ("",)
     if speed.unit == "j":
-        return (
-            _value(speed, speed.p50),
-            "per inference" if speed.name == "energy" else speed.label,
-        )
+        what = "inference" if speed.name == "energy" else "token"
+        return (_value(speed, speed.p50), f"per {what}")
     words = [rate_words(speed)]
     if speed.name == "tpot":
         words.append(f"TPOT {units.duration(speed.p50)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -98,7 +97,8 @@ def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(f"\n{title}", style="bold")]
     parts += _sentences("because", found.reasons)
     if found.next is not None:
-        parts += _sentences(f"the {found.next.tier.name} tier is missed by", found.nearest_miss)
+        verb = "is missed by" if found.next.answer == "no" else "stays open"
+        parts += _sentences(f"the {found.next.tier.name} tier {verb}", found.nearest_miss)
     return parts
 
 
@@ -127,7 +127,7 @@ def _missing(rows: Sequence[Row]) -> list[RenderableType]:
 def _sentences(title: str, lines: Sequence[str]) -> list[RenderableType]:
     if not lines:
         return []
-    return [Text(f"{title}:"), *(Padding(Text(f"- {line}"), (0, 0, 0, 2)) for line in lines)]
+    return [Text(f"{title}:"), *(Text(f"  - {line}") for line in lines)]
 
 
 def _figure(metric: Metric) -> str:

@@ -81,7 +81,8 @@ class Page:
     versions: tuple[tuple[str, str], ...]
     methods: tuple[str, ...]
     schema_versions: str
-    suite: str
+    suite: str  # TOML of a suite that measures the same cells
+    command: str  # that runs it, saved as again.toml
 
 
 def page(records: Sequence[Record], settings: Settings) -> Page:
@@ -113,6 +114,7 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
         methods=_distinct(r.outcome.memory.method for r in records if r.outcome.memory),
         schema_versions=", ".join(_distinct(str(record.schema_version) for record in records)),
         suite=suite(records),
+        command=_command(records),
     )
 
 
@@ -372,6 +374,11 @@ def _versions(table: Sequence[Row]) -> tuple[tuple[str, str], ...]:
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(value for value in dict.fromkeys(values) if value)
+
+
+def _command(records: Sequence[Record]) -> str:
+    threads = sorted({record.cell.threads for record in records})
+    return " ".join(["cpufit run --suite again.toml", *(f"--threads {n}" for n in threads)])
 
 
 def suite(records: Sequence[Record]) -> str:
