@@ -20,7 +20,7 @@
   const compare = (column, sign) => (a, b) => {
     const x = a.keys[column], y = b.keys[column];
     if (x === null || y === null) return (x === null) - (y === null);
-    return sign * (typeof x === "number" ? x - y : x < y ? -1 : x > y ? 1 : 0);
+    return sign * (x < y ? -1 : x > y ? 1 : 0);
   };
 
   const sortBy = (column) => {

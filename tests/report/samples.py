@@ -284,6 +284,17 @@ def energy_record() -> Record:
     return replace(twin, cell=cell, outcome=replace(twin.outcome, series=joules))
 
 
+def batched_llm() -> Record:
+    """Return SmolLM2 decoding four sequences at a time."""
+    twin = llm_records(64)[0]
+    cell = replace(twin.cell, scenario="throughput", batch=4)
+    timed = (
+        series("prefill", cell.id, 410, 8, 512, 512),
+        series("decode", cell.id, 21, 64, 4, 4),
+    )
+    return replace(twin, cell=cell, outcome=replace(twin.outcome, series=timed))
+
+
 def realistic(n: int = 128) -> list[Record]:
     """Return some fifty records of one host."""
     return [
@@ -291,6 +302,7 @@ def realistic(n: int = 128) -> list[Record]:
         real_llm(n),
         memory_record(),
         energy_record(),
+        batched_llm(),
         *infer_records(n),
         *unmeasured(),
     ]

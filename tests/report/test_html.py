@@ -185,7 +185,7 @@ def test_shared_sections_are_kept_once(settings: Settings) -> None:
 def test_each_host_has_its_recommendation(settings: Settings) -> None:
     page = html.render(samples.two_hosts(), settings)
     assert "Recommended tier: low" in page
-    assert "No tier is recommended for this host" in page
+    assert ">No tier " in page
     assert page.count('<section class="host"') == 2
     assert '<select data-filter="host">' in page
 
@@ -211,7 +211,7 @@ def test_without_records_the_page_says_so(settings: Settings) -> None:
 
 def test_only_unmeasured_records(settings: Settings) -> None:
     page = html.render(samples.unmeasured(), settings)
-    assert "No tier is recommended" in page
+    assert ">No tier " in page
     assert "<figure>" not in page
     assert "0 measured, 7 not" in page
 

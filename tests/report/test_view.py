@@ -49,11 +49,26 @@ def test_largest_and_fastest_are_named(settings: Settings) -> None:
 
 def test_where_nothing_is_fast_enough_the_nearest_is_named(settings: Settings) -> None:
     slow = [r for r in samples.llm_records(128) if r.cell.model in ("phi-3-mini", "mistral-7b")]
-    none, nearest, rest = view.page(slow, settings).hosts[0].picks
-    assert none.what == "No language model is surely under the threshold"
+    nearest, rest = view.page(slow, settings).hosts[0].picks
+    assert nearest.what == "No language model is surely under the threshold"
     assert nearest.who == "Phi-3-mini 4k 3.8B INT4 on llama.cpp, synthetic weights"
     assert nearest.why.endswith("3.8 times the threshold")
     assert rest.who == "not measured"
+
+
+def test_undecided_is_not_called_over_or_under(settings: Settings) -> None:
+    few = with_values(samples.llm_records(128)[0], *[300.0] * 5)
+    nearest = view.page([few], settings).hosts[0].picks[0]
+    assert nearest.what == "No language model is surely under the threshold"
+    assert nearest.why == "nearest: TTFT at 128 tokens 300 ms (p50), undecided with 5 samples"
+
+
+def test_cell_words_of_batched_decoding(settings: Settings) -> None:
+    words = cells.cell_row(row(samples.batched_llm(), settings), {"a1b2c3d4e5f6": "host"})
+    assert words.threads == "4, batch 4"
+    assert words.rate[0].endswith(" tokens/s")
+    assert words.rate[1] == "decode x4"
+    assert words.rate[2].startswith("prefill@512 ")
 
 
 def test_slow_tokens_are_not_interactive(settings: Settings) -> None:

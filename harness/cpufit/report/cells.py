@@ -143,7 +143,7 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
         words.append(speed.label)
     prefill = row.metric("prefill")
     if prefill and prefill is not speed:
-        words.append(f"{prefill.label}: {rate_words(prefill)}")
+        words.append(f"prefill@{prefill.size} {rate_words(prefill)}")
     return tuple(words)
 
 

@@ -90,7 +90,8 @@ def _responses(name: str, measured: Sequence[Row]) -> Drawing | None:
     caption = (
         "Every stroke is a measured request, the dot is the median: strokes right of the line are"
         " over the threshold. Latency of one inference, or time to first token (TTFT) of a"
-        f" language model; each model on its fastest runtime.{_omitted(left_out, 'fastest')}"
+        " language model; each model on its fastest runtime and thread count."
+        f"{_omitted(left_out, 'fastest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 
@@ -202,8 +203,8 @@ def _speeds(name: str, measured: Sequence[Row], tiers: Sequence[Tier]) -> Drawin
     title = "How fast language models run"
     caption = (
         "Filled dot: tokens written per second, one stream. Ring: prompt tokens read per second,"
-        " at the longest measured prompt. Each model on its fastest runtime; the line is"
-        f" what a tier asks of writing.{_omitted(left_out, 'slowest')}"
+        " at the longest measured prompt. Each model on its fastest runtime and thread count; the"
+        f" line is what a tier asks of writing.{_omitted(left_out, 'slowest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 

@@ -39,7 +39,6 @@ class HostBlock:
     host: Host
     facts: tuple[tuple[str, str], ...]
     recommendation: Recommendation
-    sentence: str  # what to make of the headline where no tier is met; '' elsewhere
     titles: dict[str, str]  # model name -> title
     reasons: dict[tuple[str, str], str]  # (model, precision) -> why it was not measured
     picks: tuple[Pick, ...]
@@ -178,13 +177,11 @@ def _plural(count: int, noun: str) -> str:
 def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock:
     host = max(rows, key=lambda row: row.record.recorded_at).record.host
     flags = analyse.flags(rows)
-    found = sizing.recommend(rows, host, settings.tiers)
     return HostBlock(
         id=name,
         host=host,
         facts=host_facts(host),
-        recommendation=found,
-        sentence=_no_tier(found),
+        recommendation=sizing.recommend(rows, host, settings.tiers),
         titles={r.record.cell.model: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
         picks=tuple(_picks(rows)),
@@ -193,20 +190,6 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         over_heading=_over_heading(rows),
         drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
     )
-
-
-def _no_tier(found: Recommendation) -> str:
-    if found.met or not found.next:
-        return ""
-    name = found.next.tier.name
-    if found.next.answer == "not measured":
-        return (
-            f"Nothing speaks against the lowest tier, '{name}', but not all of it was measured:"
-            " measure what is missing below before deciding."
-        )
-    if found.next.answer == "undecided":
-        return f"The lowest tier, '{name}', is too close to call: a longer budget decides."
-    return f"The lowest tier, '{name}', is not met: what it asks for is too much for this host."
 
 
 def _reasons(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
@@ -254,19 +237,22 @@ def _pick(kind: str, rows: Sequence[Row]) -> list[Pick]:
     under = [row for row in rows if _interactive(row)]
     if not under:
         nearest = min(rows, key=_wait)
-        metric = response(nearest)
-        assert metric is not None
-        times = f"{units.significant(metric.ratio, 2)} times the threshold"
-        return [
-            Pick(what=f"No {kind} is surely under the threshold", who="", why=""),
-            Pick(what="Nearest", who=nearest.label, why=f"{_speed_words(nearest)}, {times}"),
-        ]
+        why = f"nearest: {_speed_words(nearest)}, {_distance(nearest)}"
+        return [Pick(what=f"No {kind} is surely under the threshold", who=nearest.label, why=why)]
     fastest = min(under, key=_wait)
     largest = max(under, key=lambda row: (row.record.parameters, row.record.macs, -_wait(row)))
     return [
         Pick(what=f"Largest {kind}", who=largest.label, why=_speed_words(largest)),
         Pick(what=f"Fastest {kind}", who=fastest.label, why=_speed_words(fastest)),
     ]
+
+
+def _distance(row: Row) -> str:
+    metric = response(row)
+    assert metric is not None
+    if metric.verdict == "undecided":
+        return f"undecided with {_plural(metric.n, 'sample')}"
+    return f"{units.significant(metric.ratio, 2)} times the threshold"
 
 
 def _interactive(row: Row) -> bool:
