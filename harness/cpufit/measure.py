@@ -70,21 +70,25 @@ class Measured:
     series: tuple[Series, ...]
     stop: str
     valid: bool
+    notes: tuple[str, ...] = ()
 
 
 def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
     """Say how a session must be set up for this cell."""
     longest = max(scenario.prompt_tokens) if task == "generate" else 0
+    context = max(longest + scenario.generate_tokens, scenario.context_tokens)
     return LoadOptions(
         threads=cell.threads,
         goal="throughput" if scenario.procedure == "throughput" else "latency",
         batch=cell.batch,
         prompt_tokens=longest,
-        context_tokens=longest + scenario.generate_tokens if task == "generate" else 0,
+        context_tokens=context if task == "generate" else 0,
     )
 
 
-def probes(session: Session, cell: Cell, scenario: Scenario, task: Task) -> list[Probe]:
+def probes(
+    session: Session, cell: Cell, scenario: Scenario, task: Task, clock: Clock
+) -> list[Probe]:
     """Return what the scenario measures on this session, the cheapest first."""
     throughput = scenario.procedure == "throughput"
     if task == "infer":
@@ -97,7 +101,7 @@ def probes(session: Session, cell: Cell, scenario: Scenario, task: Task) -> list
         for tokens in sorted(scenario.prompt_tokens)
     ]
     token = "decode" if throughput else "tpot"
-    start = partial(_continuation, session, min(scenario.prompt_tokens))
+    start = partial(_continuation, session, found[0], clock)
     return [*found, Probe(token, cell.batch, cell.batch, start, scenario.generate_tokens)]
 
 
@@ -111,9 +115,15 @@ def time_session(
     stop = sample(found, budget, clock)
     return Measured(
         first_ns=first_ns,
-        series=tuple(probe.series() for probe in found),
+        series=tuple(probe.series() for probe in found if probe.values),
         stop=stop,
         valid=all(len(probe.values) >= budget.samples for probe in found),
+        notes=tuple(
+            f"{probe.name} at {probe.size} tokens was not sampled: one request would outlast the "
+            f"cap of {budget.max_s:g} s"
+            for probe in found
+            if not probe.values
+        ),
     )
 
 
@@ -125,26 +135,35 @@ def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:
     end = clock() + round(budget.warmup_s * NS_PER_S)
     first_ns = take(found[0], 1, clock)[0]
     for probe in found[1:]:
-        if clock() < end:
+        if clock() + _predict_ns(probe, first_ns, found[0]) < end:
             take(probe, 1, clock)
     while clock() < end and len(found) == 1:
         take(found[0], max(1, _BURST_NS // max(first_ns, 1)), clock)
+    found[0].values.clear()  # the prompts of warm-up requests
     return first_ns
 
 
 def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
-    """Fill the probes, sharing time evenly among those that want more; return why it ended."""
+    """Fill the probes, sharing time evenly among those that want more; return why it ended.
+
+    A longer prompt that, by what the shortest one takes, would outlast the cap is not started.
+    """
     start = clock()
     least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
+    open_probes = list(found)
     while True:
         elapsed = clock() - start
-        short = [p for p in found if len(p.values) < _FEWEST]
+        for probe in [p for p in open_probes[1:] if not p.values]:
+            predicted = _predict_ns(probe, found[0].cost_ns, found[0])
+            if predicted and elapsed + predicted > most:
+                open_probes.remove(probe)
+        short = [p for p in open_probes if len(p.values) < _FEWEST]
         if elapsed >= most and not short:
             return f"the cap of {budget.max_s:g} s was reached"
-        wanting = [p for p in found if len(p.values) < p.wanted(budget)]
+        wanting = [p for p in open_probes if len(p.values) < p.wanted(budget)]
         if not wanting and elapsed >= least:
             return f"enough samples after {elapsed / NS_PER_S:.1f} s"
-        due = short if elapsed >= most else wanting or found
+        due = short if elapsed >= most else wanting or open_probes
         _take_burst(min(due, key=lambda p: p.spent_ns), clock)
 
 
@@ -226,7 +245,12 @@ def _prompt(session: Session, tokens: int) -> Work:
     return session.prepare(Step(kind="prefill", tokens=tokens))
 
 
-def _continuation(session: Session, prompt: int) -> Work:
-    """Put a prompt of that many tokens into the cache and get ready for the tokens after it."""
-    _prompt(session, prompt).run()
+def _continuation(session: Session, prompt: Probe, clock: Clock) -> Work:
+    """Do a request's prompt, which is a sample of its own, and get ready for its tokens."""
+    prompt.values += take(prompt, 1, clock)
     return session.prepare(Step(kind="decode"))
+
+
+def _predict_ns(probe: Probe, shortest_ns: float, shortest: Probe) -> float:
+    """Return a lower bound of a prompt's time: linear in its tokens; 0 for what is no prompt."""
+    return shortest_ns * probe.size / shortest.size if probe.name == shortest.name else 0.0

@@ -148,6 +148,7 @@ class Scenario:
     procedure: Procedure
     prompt_tokens: tuple[int, ...] = (128, 512)
     generate_tokens: int = 64
+    context_tokens: int = 0  # room of the KV cache; 0: what the longest request needs
     generate_batches: tuple[int, ...] = (1,)  # parallel sequences, one cell each
     infer_batches: tuple[int, ...] = (1,)  # samples per pass, one cell each
 

@@ -99,7 +99,7 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
         settings=dict(session.settings),
         versions=dict(runtime.versions()),
         noise=noise.difference(before, noise.snapshot()),
-        notes=(*artifact.notes, *session.notes),
+        notes=(*measured.notes, *artifact.notes, *session.notes),
     )
 
 
@@ -107,7 +107,7 @@ def _run(
     job: Job, session: Session, clock: Callable[[], int], say: Say, meter: energy.Total | None
 ) -> measure.Measured:
     """Do what the scenario's procedure asks of a loaded session."""
-    found = measure.probes(session, job.cell, job.scenario, job.model.task)
+    found = measure.probes(session, job.cell, job.scenario, job.model.task, clock)
     if job.scenario.procedure == "memory":
         say(Message(stage="measuring"))
         return measure.once(found, clock)

@@ -63,13 +63,13 @@ def _scenario(procedure: Procedure = "latency") -> Scenario:
 
 def _generate(cost_ms: dict[str, float]) -> tuple[Bench, list[measure.Probe], measure.Measured]:
     bench = Bench(cost_ms)
-    found = measure.probes(bench, _cell(), _scenario(), "generate")
+    found = measure.probes(bench, _cell(), _scenario(), "generate", bench.clock)
     return bench, found, measure.time_session(found, BUDGET, bench.clock, lambda _: None)
 
 
 def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:
     bench = Bench({"infer": 5})
-    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
     measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
     (series,) = measured.series
     assert series.name == "latency"
@@ -82,7 +82,7 @@ def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:
 
 def test_warm_up_ends_near_its_time_and_is_not_sampled() -> None:
     bench = Bench({"infer": 5})
-    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
     measure.warm_up(found, BUDGET, bench.clock)
     assert 500 * MS <= bench.now_ns <= 700 * MS
     assert found[0].values == []
@@ -90,17 +90,21 @@ def test_warm_up_ends_near_its_time_and_is_not_sampled() -> None:
 
 def test_a_slow_model_ends_at_the_cap_and_is_not_valid() -> None:
     bench = Bench({"infer": 700})
-    found = measure.probes(bench, _cell(), _scenario(), "infer")
+    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
     measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
     assert 2 <= len(measured.series[0].values) <= 6
     assert not measured.valid
 
 
-def test_even_the_slowest_model_gives_two_samples_of_everything() -> None:
+def test_the_slowest_model_gives_two_samples_of_what_the_cap_lets_start() -> None:
     _, _, measured = _generate({"prefill128": 5000, "prefill512": 20000, "decode": 130})
     counts = {(s.name, s.size): len(s.values) for s in measured.series}
-    assert counts == {("ttft", 128): 2, ("ttft", 512): 2, ("tpot", 1): 64}
+    assert counts == {("ttft", 128): 2, ("tpot", 1): 64}
     assert measured.stop == "the cap of 4 s was reached"
+    assert measured.notes == (
+        "ttft at 512 tokens was not sampled: one request would outlast the cap of 4 s",
+    )
+    assert not measured.valid
 
 
 def test_what_cannot_reach_p90_leaves_the_time_to_what_can() -> None:
@@ -124,13 +128,16 @@ def test_each_series_holds_only_its_own_step() -> None:
 
 def test_throughput_names_what_it_measures() -> None:
     bench = Bench({"prefill128": 20, "prefill512": 80, "decode": 3, "infer": 9})
-    tokens = measure.probes(bench, _cell(4), _scenario("throughput"), "generate")
+    tokens = measure.probes(bench, _cell(4), _scenario("throughput"), "generate", bench.clock)
     assert [(p.name, p.size, p.items) for p in tokens] == [
         ("prefill", 128, 128),
         ("prefill", 512, 512),
         ("decode", 4, 4),
     ]
-    assert measure.probes(bench, _cell(8), _scenario("throughput"), "infer")[0].name == "batch"
+    assert (
+        measure.probes(bench, _cell(8), _scenario("throughput"), "infer", bench.clock)[0].name
+        == "batch"
+    )
 
 
 def test_load_options_hold_prompt_and_generation() -> None:
@@ -144,13 +151,16 @@ def test_load_options_hold_prompt_and_generation() -> None:
 def test_sampling_always_ends_with_enough_for_a_verdict(a: float, b: float, c: float) -> None:
     bench, _, measured = _generate({"prefill128": a, "prefill512": b, "decode": c})
     assert all(len(series.values) >= 2 for series in measured.series)
+    assert {"ttft", "tpot"} == {series.name for series in measured.series}
     longest = max(a, b, a + 64 * c) * MS
     assert bench.now_ns <= (0.5 + 4) * 1e9 + 8 * longest
 
 
 def test_memory_does_one_full_request() -> None:
     bench = Bench({"prefill512": 80, "prefill128": 1, "decode": 3})
-    measured = measure.once(measure.probes(bench, _cell(), _scenario(), "generate"), bench.clock)
+    measured = measure.once(
+        measure.probes(bench, _cell(), _scenario(), "generate", bench.clock), bench.clock
+    )
     assert measured.series == ()
     assert bench.log.count("decode") == 64
     assert measured.first_ns == 1 * MS
@@ -159,7 +169,7 @@ def test_memory_does_one_full_request() -> None:
 def test_energy_counts_the_work_and_neither_idle_nor_preparation() -> None:
     """A meter of 30 W, 10 of them idle: 20 W x 5 ms = 0.1 J per token, whatever prompts cost."""
     bench = Bench({"prefill128": 50, "prefill512": 50, "decode": 5})
-    found = measure.probes(bench, _cell(), _scenario("energy"), "generate")
+    found = measure.probes(bench, _cell(), _scenario("energy"), "generate", bench.clock)
     series = measure.energy(
         found, BUDGET, lambda: 30 * bench.now_ns / 1e9, idle_w=10, clock=bench.clock
     )
