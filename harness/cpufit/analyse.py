@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cpufit import stats, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
     from cpufit.schema import Record, Series, Thresholds, Verdict
 
@@ -138,19 +142,19 @@ def flags(table: Iterable[Row]) -> list[Flag]:
 
 
 def _metric(series: Series, thresholds: Thresholds) -> Metric:
-    p50 = stats.percentile(series.values, 0.5)
+    values = np.asarray(series.values)  # once: thousands of cells have thousands of samples
     limit = _threshold_ns(series.name, thresholds)
     share, confidence = thresholds.percentile, thresholds.confidence
     return Metric(
         name=series.name,
         size=series.size,
         unit=series.unit,
-        n=len(series.values),
+        n=len(values),
         values=series.values,
-        p50=p50,
-        p90=stats.supported_percentile(series.values, 0.9, confidence),
-        rate=_rate(series),
-        verdict=stats.verdict(series.values, limit, share, confidence) if limit else None,
+        p50=stats.percentile(values, 0.5),
+        p90=stats.supported_percentile(values, 0.9, confidence),
+        rate=_rate(series, values),
+        verdict=stats.verdict(values, limit, share, confidence) if limit else None,
         threshold=limit,
     )
 
@@ -165,6 +169,6 @@ def _threshold_ns(name: str, thresholds: Thresholds) -> float:
     return limits_ms.get(name, 0.0) * units.NS_PER_MS
 
 
-def _rate(series: Series) -> float:
-    total_ns = sum(series.values) if series.unit == "ns" else 0.0
-    return series.items * len(series.values) * units.NS_PER_S / total_ns if total_ns else 0.0
+def _rate(series: Series, values: NDArray[np.float64]) -> float:
+    total_ns = float(values.sum()) if series.unit == "ns" else 0.0
+    return series.items * len(values) * units.NS_PER_S / total_ns if total_ns else 0.0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _BURST_NS = 100_000_000  # scheduling between bursts costs less than a millionth of this
 P90_SAMPLES = 64  # stats.samples_needed(0.9, 0.99), without scipy in the measuring process
-_SLOW_SAMPLES = 5  # of what is too slow for p90 within the budget; llama-bench's repetitions
+_SLOW_SAMPLES = 3  # of what is too slow for p90 within the budget
 _FEWEST = 2  # two samples far over the threshold are enough for a verdict
 _ENERGY_WINDOWS = 5
 _UNLIMITED = -1

@@ -12,10 +12,14 @@ from scipy.special import bdtr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from cpufit.schema import Verdict
 
+    Samples = Sequence[float] | NDArray[np.float64]
 
-def percentile(values: Sequence[float], share: float) -> float:
+
+def percentile(values: Samples, share: float) -> float:
     """Return the smallest sample that at least `share` of all samples do not exceed.
 
     A value that really occurred, as MLPerf LoadGen reports it; the median of an even number of
@@ -40,13 +44,13 @@ def samples_needed(share: float, confidence: float) -> int:
     return n
 
 
-def supported_percentile(values: Sequence[float], share: float, confidence: float) -> float | None:
+def supported_percentile(values: Samples, share: float, confidence: float) -> float | None:
     """Return the percentile, or None where there are too few samples to state it."""
     enough = len(values) >= samples_needed(share, confidence)
     return percentile(values, share) if enough else None
 
 
-def verdict(values: Sequence[float], threshold: float, share: float, confidence: float) -> Verdict:
+def verdict(values: Samples, threshold: float, share: float, confidence: float) -> Verdict:
     """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
 
     Exact binomial test on the number of samples above the threshold; no distribution is assumed.

@@ -6,11 +6,7 @@ resumed; every row holds its cell, its host and its raw samples, so that files c
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,10 +14,12 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError
+from cpufit.files import replacing
 from cpufit.schema import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 _VERSION_KEY = b"cpufit_schema_version"
 _REQUEST_KEY = b"cpufit_request"
@@ -164,7 +162,7 @@ class ResultsFile:
         self.save()
 
     def save(self) -> None:
-        """Write beside the file, flush to the disk, then rename over it."""
+        """Write all rows to the disk; the file is the old one or the new one, never half."""
         metadata = {
             _VERSION_KEY: str(SCHEMA_VERSION).encode(),
             _REQUEST_KEY: self.request.encode(),
@@ -172,7 +170,8 @@ class ResultsFile:
         table = self._table.replace_schema_metadata(metadata)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(table, self.path)
+            with replacing(self.path) as file:
+                pq.write_table(table, file, compression="zstd")
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror or error}",
@@ -243,21 +242,6 @@ def _check_version(path: Path, found: bytes | None) -> None:
             f"{path} has schema version {int(found)}, this cpufit reads up to {SCHEMA_VERSION}",
             "upgrade: pip install -U cpufit",
         )
-
-
-def _write_atomically(table: pa.Table, path: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _row(record: Record) -> dict[str, Any]:

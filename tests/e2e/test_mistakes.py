@@ -98,4 +98,4 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     results = store.create(tmp_path / "run-1.parquet", "{}")
     results.add([RECORD])
     said = cpufit("report", "run-1.parquet", "-o", "/dev/null/report.html", cwd=tmp_path)
-    assert "cannot write /dev/null/report.html" in said.mistake
+    assert "cannot write the report /dev/null/report.html" in said.mistake

@@ -110,7 +110,7 @@ def test_the_slowest_model_gives_two_samples_of_what_the_cap_lets_start() -> Non
 def test_what_cannot_reach_p90_leaves_the_time_to_what_can() -> None:
     _, _, measured = _generate({"prefill128": 25, "prefill512": 300, "decode": 2})
     counts = {(s.name, s.size): len(s.values) for s in measured.series}
-    assert counts["ttft", 512] == 5
+    assert counts["ttft", 512] == 3
     assert counts["ttft", 128] >= 64
 
 

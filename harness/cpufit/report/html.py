@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,11 +9,13 @@ from markupsafe import Markup
 
 from cpufit import units
 from cpufit.errors import DataError
+from cpufit.files import replacing
 from cpufit.paths import data_root
 from cpufit.report import cells, view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cpufit.schema import Record, Settings
 
@@ -48,24 +46,12 @@ def write(records: Sequence[Record], settings: Settings, path: Path) -> None:
     """Write the page to `path`, whole or not at all; raise DataError where that is refused."""
     text = render(records, settings)
     try:
-        _replace(path, text)
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise DataError(
             f"cannot write the report {path}: {error.strerror}", "choose another path"
         ) from error
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(name).chmod(0o644)  # mkstemp makes files only their owner can read
-        Path(name).replace(path)
-    except OSError:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _read(path: Path) -> Markup:

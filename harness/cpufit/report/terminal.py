@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cpufit.analyse import Flag, Metric, Row
+    from cpufit.report.view import Pick
     from cpufit.schema import Record, Settings
 
 _STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
@@ -82,11 +83,17 @@ def verdict(row: Row) -> Text:
 
 def summary(records: Sequence[Record], settings: Settings) -> Group:
     """Return the end of a run: the tier and why, the flagged cases, what was not measured."""
+    from cpufit.report.view import (
+        picks,
+    )  # draws on matplotlib, which a running bar must not wait for
+
     rows = analyse.rows(records, settings.thresholds)
     parts: list[RenderableType] = []
     hosts = {record.host.fingerprint: record.host for record in records}
     for host in hosts.values():
         parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
+        here = [row for row in rows if row.record.host.fingerprint == host.fingerprint]
+        parts += _sentences("\nWhat answers in time here", [_pick(p) for p in picks(here)])
     parts += _flags(analyse.flags(rows), settings.thresholds.latency_ms)
     parts += _missing(rows)
     return Group(*parts)
@@ -100,6 +107,10 @@ def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:
         verb = "is missed by" if found.next.answer == "no" else "stays open"
         parts += _sentences(f"the {found.next.tier.name} tier {verb}", found.nearest_miss)
     return parts
+
+
+def _pick(pick: Pick) -> str:
+    return f"{pick.what}: {pick.who}" + (f" ({pick.why})" if pick.why else "")
 
 
 def _flags(found: Sequence[Flag], limit_ms: float) -> list[RenderableType]:

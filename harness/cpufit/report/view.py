@@ -184,7 +184,7 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         recommendation=sizing.recommend(rows, host, settings.tiers),
         titles={r.record.cell.model: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
-        picks=tuple(_picks(rows)),
+        picks=tuple(picks(rows)),
         over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
         undecided=tuple(flag for flag in flags if flag.metric.verdict == "undecided"),
         over_heading=_over_heading(rows),
@@ -220,7 +220,7 @@ def against(flag: Flag) -> str:
     return f"{words} already at p50" if metric.figure_name == "p50" else words
 
 
-def _picks(rows: Sequence[Row]) -> list[Pick]:
+def picks(rows: Sequence[Row]) -> list[Pick]:
     """Name what is interactive here: the largest and the fastest, of LLMs and of the rest."""
     timed = [row for row in figures.newest(rows) if row.ok and response(row)]
     llms = [row for row in timed if row.record.family == "llm"]
