@@ -284,7 +284,7 @@ class Artifact:
     """A model as one file on disk, ready for one runtime."""
 
     key: str  # content address: changes with anything that changes the bytes
-    path: str
+    path: str  # in a stored record the file's name only
     size_bytes: int
     parameters: int
     format: str  # exact number format: 'Q4_K_M', 'QDQ u8s8 per-channel', 'fp32'

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from cpufit import analyse, units
+from cpufit.probes import doctor
 from cpufit.report.terminal import cell_line, cell_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Cell, Record, Settings
 
 _REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
+_LOOK_S = 0.3
 _START_S = 3.0  # loading and starting, until the first cells tell better
 
 
@@ -76,6 +78,7 @@ class Watcher:
         self._console.print(
             f"{total} cells, budget {plan.budget.name}{kept}; about {units.clock(self._left_s())}"
         )
+        self._warn_of_noise()
         if self._console.is_terminal and self._left:
             self._live = Live(
                 self._view(),
@@ -108,6 +111,13 @@ class Watcher:
             self._console.print(f"[{done}/{total}] {cell_line(row)}", markup=False, soft_wrap=True)
         else:
             self._live.update(self._view())
+
+    def _warn_of_noise(self) -> None:
+        """Say what would spoil the run: even a little foreign load makes all threads wait."""
+        for check in doctor.watch(_LOOK_S):
+            if check.level == "bad":
+                words = f"note: {check.name}: {check.value}; {check.remedy}"
+                self._console.print(words, style="yellow", soft_wrap=True)
 
     def _describe(self, text: str) -> None:
         self._bar.update(self._task, description=text)

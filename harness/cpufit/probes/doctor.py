@@ -34,24 +34,30 @@ class Check:
 
 def examine(cache: Path) -> list[Check]:
     """Look at the host for about a second."""
-    before, idle_before = noise.snapshot(), psutil.cpu_times()
-    time.sleep(_WINDOW_S)
-    after, idle_after = noise.snapshot(), psutil.cpu_times()
-    cores = psutil.cpu_count() or 1
-    stolen = noise.difference(before, after).get("steal_s")
-    idle = (idle_after.idle - idle_before.idle) / (_WINDOW_S * cores)
     return [
         _governor(),
         _turbo(),
         _virtual(),
-        _steal(stolen, cores),
-        _load(1 - idle),
+        *watch(_WINDOW_S),
         _swap(),
         _free_memory(),
         _cores(),
         _rapl(),
         _disk(cache),
     ]
+
+
+def watch(window_s: float) -> tuple[Check, Check]:
+    """Say how much of the CPU was stolen and how much was busy in a window of that length."""
+    before, idle_before = noise.snapshot(), psutil.cpu_times().idle
+    time.sleep(window_s)
+    after, idle_after = noise.snapshot(), psutil.cpu_times().idle
+    core_s = window_s * (psutil.cpu_count() or 1)
+    stolen = noise.difference(before, after).get("steal_s")
+    return (
+        _steal(None if stolen is None else stolen / core_s),
+        _load(1 - (idle_after - idle_before) / core_s),
+    )
 
 
 def _governor() -> Check:
@@ -79,13 +85,12 @@ def _virtual() -> Check:
     return Check("virtualised", "good", "no")
 
 
-def _steal(seconds: float | None, cores: int) -> Check:
-    if seconds is None:
+def _steal(share: float | None) -> Check:
+    if share is None:
         return Check("steal", "warn", "not visible")
-    share = seconds / (_WINDOW_S * cores)
     good = share <= _STEAL_SHARE
     remedy = "" if good else "other guests take this CPU: use a dedicated host, or repeat later"
-    return Check("steal", "good" if good else "bad", f"{share:.1%} of the last second", remedy)
+    return Check("steal", "good" if good else "bad", f"{share:.1%} of the CPU stolen", remedy)
 
 
 def _load(busy: float) -> Check:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cpufit import store
@@ -21,7 +22,6 @@ from cpufit.schema import Job, Outcome, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cpufit.run.request import Plan, Request
     from cpufit.schema import Artifact, Cell, Host, Status
@@ -168,6 +168,8 @@ def _record(
     run_id: str,
 ) -> Record:
     model = plan.models[cell.model]
+    if artifact is not None:  # results are passed on: where the file lay is nobody's business
+        artifact = replace(artifact, path=Path(artifact.path).name)
     return Record(
         run_id=run_id,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
