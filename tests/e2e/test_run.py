@@ -121,16 +121,18 @@ def test_ctrl_c_keeps_what_is_measured_and_resume_goes_on(tmp_path: Path) -> Non
     files = [timings(tmp_path, f"m{i}", **FAST) for i in range(3)]
     files.insert(1, timings(tmp_path, "stuck", fail="hang", **FAST))
     words = ["run", *(p.name for p in files), "--scenario", "latency", "-o", "out", *RAPID]
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "cpufit", *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    _wait_for_records(tmp_path / "out", 1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+        # A shell that runs the tests in the background has them ignore SIGINT, and so us.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
+        _wait_for_records(tmp_path / "out", 1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     assert err == ""
     assert "`cpufit run --resume` goes on" in out
