@@ -224,26 +224,25 @@ def _run(request: Request, output: Path, cache: Path | None, resume: bool) -> No
 
     console, settings = _console(), config.load_settings()
     place = flow.Place(output=output, cache=_cache(cache))
+    if resume and request != Request():
+        raise UsageError(
+            "--resume goes on with what the run was asked to do",
+            "leave the other options away, or start a new run",
+        )
+    todo = flow.resume(store.newest(output), place) if resume else flow.begin(request, place)
     interrupted = False
     with Watcher(console, settings) as watcher:
         try:
-            if resume:
-                if request != Request():
-                    raise UsageError(
-                        "--resume goes on with what the run was asked to do",
-                        "leave the other options away, or start a new run",
-                    )
-                path = flow.resume(store.newest(output), place, watcher)
-            else:
-                path = flow.start(request, place, watcher)
+            flow.go(todo, place, watcher)
         except KeyboardInterrupt:
-            interrupted, path = True, store.newest(output)
-    records = store.read([path])
+            interrupted = True
+    results = todo.results.path
+    records = store.read([results])
     if records:
-        target = path.parent / "report.html"
+        target = results.parent / "report.html"
         html.write(records, settings, target)
         console.print(summary(records, settings), soft_wrap=not console.is_terminal)
-        console.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
+        console.print(f"\nreport   {target}\nresults  {results}", soft_wrap=True)
     if interrupted:
         console.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)
         sys.exit(130)

@@ -53,52 +53,56 @@ class Place:
     cache: Path
 
 
-def start(request: Request, place: Place, observer: Observer) -> Path:
-    """Run everything the request names; return the results file.
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to go: its file exists, nothing has been measured yet."""
 
-    Raises CpufitError before the first cell where the request or the folders are wrong, DataError
-    in mid-run where the disk refuses; KeyboardInterrupt leaves every finished cell stored.
+    plan: Plan
+    cells: tuple[Cell, ...]  # those still to be measured
+    results: store.ResultsFile
+    done: tuple[Record, ...] = ()  # kept from before
+
+
+def begin(request: Request, place: Place) -> Run:
+    """Decide what will be run and create its file.
+
+    Raises CpufitError where the request or the folders are wrong.
     """
     plan = resolve(request)
     cache.check_writable(place.cache)
     run_id = datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S%fZ")
     results = store.create(place.output / f"{run_id}.parquet", request.to_json())
-    _go(plan, plan.cells, results, place, observer)
-    return results.path
+    return Run(plan, plan.cells, results)
 
 
-def resume(path: Path, place: Place, observer: Observer) -> Path:
-    """Measure what a run's file still lacks: cells never reached, and those that were not ok."""
+def resume(path: Path, place: Place) -> Run:
+    """Take up what a run's file still lacks: cells never reached, and those that were not ok."""
     plan = resolve(from_json(store.request_of(path), path))
     cache.check_writable(place.cache)
-    done = [record for record in store.read([path]) if record.outcome.status == "ok"]
+    done = tuple(record for record in store.read([path]) if record.outcome.status == "ok")
     strangers = {r.host.fingerprint for r in done} - {host.describe().fingerprint}
     if strangers:
         raise DataError(f"{path} was measured on another host", "start a new run here")
-    results = store.reopen(path, done)
     ids = {record.cell.id for record in done}
-    left = [cell for cell in plan.cells if cell.id not in ids]
-    _go(plan, left, results, place, observer, done)
-    return path
+    left = tuple(cell for cell in plan.cells if cell.id not in ids)
+    return Run(plan, left, store.reopen(path, done), done)
 
 
-def _go(
-    plan: Plan,
-    cells: Sequence[Cell],
-    results: store.ResultsFile,
-    place: Place,
-    observer: Observer,
-    done: Sequence[Record] = (),
-) -> None:
+def go(run: Run, place: Place, observer: Observer) -> None:
+    """Measure every cell that is left.
+
+    Raises DataError where the disk refuses; on that and on KeyboardInterrupt every finished cell
+    is stored.
+    """
     here = host.describe()
-    observer.planned(plan, done)
-    for cell in cells:
+    observer.planned(run.plan, run.done)
+    for cell in run.cells:
         observer.started(cell)
-        artifact, outcome, log = run_cell(cell, plan, place, observer)
+        artifact, outcome, log = run_cell(cell, run.plan, place, observer)
         if log:
-            outcome = _keep_log(outcome, log, cell, results.path)
-        record = _record(cell, plan, here, artifact, outcome, results.path.stem)
-        results.add([record])
+            outcome = _keep_log(outcome, log, cell, run.results.path)
+        record = _record(cell, run.plan, here, artifact, outcome, run.results.path.stem)
+        run.results.add([record])
         observer.finished(record)
 
 
