@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import pytest
 
@@ -38,3 +41,24 @@ def test_a_reference_file(path: Path) -> None:
     rows = analyse.rows(records, settings.thresholds)
     found = sizing.recommend(rows, records[0].host, settings.tiers)
     assert found.tiers[0].answer != "not measured"
+
+
+def test_pandas_reads_them_as_the_docs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = (ROOT.parent / "docs" / "measuring.md").read_text(encoding="utf-8")
+    code = docs.split("```python\n")[1].split("```")[0]
+    shutil.copytree(FILES[0].parent, tmp_path / "cpufit-results")
+    (tmp_path / "cpufit-results" / "report.html").write_text("as a run leaves it beside")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)  # the documented lines, as a reader would type them
+    (record,) = (
+        r
+        for r in store.read(FILES[:1])
+        if r.cell.id.startswith("mistral-7b/int4/llama.cpp/latency")
+    )
+    ttft = next(s for s in record.outcome.series if s.name == "ttft")
+    shown = names["table"].loc[("mistral-7b", "synthetic", "int4", "llama.cpp"), "ttft@128"]
+    assert shown == pytest.approx(median(ttft.values) / 1e6)
+    assert "mistral-7b" in capsys.readouterr().out
