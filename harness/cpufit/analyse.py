@@ -28,6 +28,8 @@ LABELS = {
     "energy_tpot": "energy per generated token",
 }
 
+_WORST_FIRST: tuple[Verdict, ...] = ("over", "undecided", "under")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -86,6 +88,12 @@ class Row:
         cell = self.record.cell
         name = self.record.title or cell.model
         return f"{name} {cell.precision.upper()} on {cell.runtime}, {cell.weights} weights"
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict of its metrics, None where no threshold applies."""
+        found = {metric.verdict for metric in self.metrics}
+        return next((word for word in _WORST_FIRST if word in found), None)
 
     def metric(self, name: str, size: int | None = None) -> Metric | None:
         """Return the metric of that name (and size), None where the cell has none."""

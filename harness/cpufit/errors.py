@@ -6,14 +6,19 @@ Everything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class CpufitError(Exception):
-    """A mistake or a lack outside this program: `problem` says what, `remedy` what to do."""
+    """A mistake or a lack outside this program: `problem` says what, `remedy` what to do.
+
+    `status` is what becomes of a cell that meets it.
+    """
+
+    status: ClassVar[Literal["failed", "unsupported", "unavailable"]] = "failed"
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = problem
@@ -32,9 +37,13 @@ class DataError(CpufitError):
 class UnsupportedError(CpufitError):
     """A combination of model, precision, runtime and weights that nobody can build or run."""
 
+    status = "unsupported"
+
 
 class UnavailableError(CpufitError):
     """Something this host lacks: a package, a counter, fetched weights."""
+
+    status = "unavailable"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

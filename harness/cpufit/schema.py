@@ -10,7 +10,10 @@ Schema history
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from cpufit.errors import CpufitError
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +61,11 @@ class Decoder:
     qkv_bias: bool = False
     fused_qkv: bool = False
     fused_ffn: bool = False  # gate and up projections are one matrix
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Keys and values of all layers in f16."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,6 +378,11 @@ class Outcome:
     versions: dict[str, str] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_error(cls, error: CpufitError) -> Outcome:
+        """Return what a cell comes to that met what the user or the host lacks."""
+        return cls(status=error.status, reason=error.problem, remedy=error.remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from cpufit import measure
 from cpufit.artifacts import cache
-from cpufit.errors import CpufitError, UnavailableError, UnsupportedError
+from cpufit.errors import CpufitError
 from cpufit.probes import energy, memory, noise
 from cpufit.runtimes import load_runtime
 from cpufit.schema import Job, Memory, Message, Outcome
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpufit.runtimes.base import Session
-    from cpufit.schema import Artifact, Status
+    from cpufit.schema import Artifact
 
     Say = Callable[[Message], None]
 
@@ -52,11 +52,7 @@ def _do(job: Job, say: Say) -> None:
         else:
             say(Message(outcome=_measure(job, job.artifact, say)))
     except CpufitError as error:
-        say(
-            Message(
-                outcome=Outcome(status=_status(error), reason=error.problem, remedy=error.remedy)
-            )
-        )
+        say(Message(outcome=Outcome.of_error(error)))
     except MemoryError:
         say(Message(outcome=Outcome(status="oom", reason="the process ran out of memory")))
 
@@ -117,14 +113,6 @@ def _run(
     first_ns = measure.warm_up(found, job.budget, clock)
     series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
     return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
-
-
-def _status(error: CpufitError) -> Status:
-    kinds: dict[type[CpufitError], Status] = {
-        UnsupportedError: "unsupported",
-        UnavailableError: "unavailable",
-    }
-    return kinds.get(type(error), "failed")
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:

@@ -30,7 +30,6 @@ COLUMNS = (
     ("load", "Load", True),
     ("verdict", "Verdict", False),
 )
-_VERDICTS = ("over", "undecided", "under")  # the worst first
 NO_THRESHOLD, NOT_MEASURED = "no threshold", "not measured"
 TOO_SMALL = "n too small"
 
@@ -88,8 +87,7 @@ def verdict(row: Row) -> str:
     """Return the row's worst verdict, or why it has none."""
     if not row.ok:
         return NOT_MEASURED
-    found = {metric.verdict for metric in row.metrics}
-    return next((word for word in _VERDICTS if word in found), NO_THRESHOLD)
+    return row.verdict or NO_THRESHOLD
 
 
 def percentile_words(metric: Metric) -> str:

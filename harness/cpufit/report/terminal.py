@@ -76,9 +76,7 @@ def headline(row: Row) -> str:
 
 def verdict(row: Row) -> Text:
     """Return the cell's worst verdict, coloured."""
-    found = [metric.verdict for metric in row.metrics if metric.verdict]
-    worst = next((v for v in ("over", "undecided", "under") if v in found), "")
-    return Text(worst, style=_STYLE.get(worst, ""))
+    return Text(row.verdict, style=_STYLE[row.verdict]) if row.verdict else Text()
 
 
 def summary(records: Sequence[Record], settings: Settings) -> Group:

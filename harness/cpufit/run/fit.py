@@ -46,7 +46,8 @@ def too_large_to_run(
     """
     weights = artifact.size_bytes if artifact else module.estimate_bytes(request)
     options = load_options(cell, scenario, model.task)
-    per_token = artifact.kv_bytes_per_token if artifact else _kv_bytes_per_token(model)
+    card = artifact or model.decoder
+    per_token = card.kv_bytes_per_token if card else 0
     kv = options.context_tokens * options.batch * per_token
     need, free = weights + kv + _PROCESS_BYTES, host_available_bytes()
     if need <= free:
@@ -59,9 +60,3 @@ def too_large_to_run(
         ),
         remedy="close other programs, or take a smaller model or precision",
     )
-
-
-def _kv_bytes_per_token(model: Model) -> int:
-    """Return keys and values of all layers in f16."""
-    d = model.decoder
-    return 2 * d.layers * d.kv_heads * d.head_dim * 2 if d else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cpufit import store
 from cpufit.artifacts import cache
-from cpufit.errors import CpufitError, DataError, UnavailableError, UnsupportedError
+from cpufit.errors import CpufitError, DataError, UnavailableError
 from cpufit.probes import energy, host
 from cpufit.run import child, fit
 from cpufit.run.request import from_json, resolve
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.run.request import Plan, Request
-    from cpufit.schema import Artifact, Cell, Host, Status
+    from cpufit.schema import Artifact, Cell, Host
 
 _BUILD_TIMEOUT_S = 1800.0
 
@@ -113,12 +113,8 @@ def run_cell(
     try:
         _check_host(cell, plan)
         artifact, outcome, log = _artifact(cell, plan, place, observer)
-    except UnsupportedError as error:
-        return None, _refused("unsupported", error), ""
-    except UnavailableError as error:
-        return None, _refused("unavailable", error), ""
     except CpufitError as error:
-        return None, _refused("failed", error), ""
+        return None, Outcome.of_error(error), ""
     if artifact is None or outcome is not None:
         return artifact, outcome or Outcome(status="failed", reason="no artifact"), log
     reply = child.ask(_job(cell, plan, place, artifact), plan.budget.timeout_s, observer.stage)
@@ -187,10 +183,6 @@ def _record(
         parameters=model.parameters or (artifact.parameters if artifact else 0),
         macs=model.macs,
     )
-
-
-def _refused(status: Status, error: CpufitError) -> Outcome:
-    return Outcome(status=status, reason=error.problem, remedy=error.remedy)
 
 
 def _keep_log(outcome: Outcome, log: str, cell: Cell, results: Path) -> Outcome:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-_F16_BYTES = 2
-
 
 def build(request: Request, folder: Path) -> Built:
     """Write the model as one GGUF file; raise UnsupportedError for other kinds of model."""
@@ -31,7 +29,7 @@ def build(request: Request, folder: Path) -> Built:
         parameters=sum(tensor.parameters for tensor in tensors(decoder)),
         format=mix.name,
         recipe=f"random {mix.name} blocks seeded by the name, architecture {decoder.arch}",
-        kv_bytes_per_token=2 * decoder.layers * decoder.kv_heads * decoder.head_dim * _F16_BYTES,
+        kv_bytes_per_token=decoder.kv_bytes_per_token,
     )
 
 
