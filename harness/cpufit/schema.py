@@ -5,6 +5,7 @@ names: `_ns`, `_ms`, `_s`, `_bytes`, `_j`, `_w`.
 
 Schema history
     1  first version
+    2  adds a record's `parent` and an outcome's `numerics`; files of version 1 read as empty there
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from cpufit.errors import CpufitError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+# 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M.
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "q4_0"]
 Weights = Literal["synthetic", "real"]
 Family = Literal["llm", "encoder", "vision", "ocr"]
 Task = Literal["generate", "infer"]
@@ -34,12 +36,24 @@ Status = Literal[
     "crashed",  # died of a signal
 ]
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4", "q4_0")
 WEIGHTS: tuple[Weights, ...] = ("synthetic", "real")
 FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic; a plain dict keeps this module pure
 
 
 # ---------------------------------------------------------------------------- what can be measured
+@dataclass(frozen=True, kw_only=True)
+class RopeScaling:
+    """Llama 3's rotary frequencies for contexts longer than the model was first trained on."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    factor: float
+    low: float  # wavelengths above `original / low` are stretched by the whole factor
+    high: float  # those below `original / high` not at all
+    original: int  # context of the first training
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
     """Hyper-parameters of a decoder-only language model; names as in its published config."""
@@ -55,12 +69,21 @@ class Decoder:
     head_dim: int
     vocab: int
     context: int  # longest position the model was published for
+    position: Literal["rope", "learned"] = "rope"
     rope_base: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    norm: Literal["rms", "layer"] = "rms"  # RMSNorm, or LayerNorm with bias
     norm_eps: float = 1e-5
+    qk_norm: bool = False  # RMSNorm of each head's queries and keys, after the rotation
+    activation: Literal["silu", "gelu"] = "silu"  # GELU by its tanh approximation
+    gated: bool = True  # activation(gate x) * (up x), not activation(up x)
     tied: bool = False  # the output matrix is the embedding matrix
-    qkv_bias: bool = False
+    biases: Literal["none", "qkv", "all"] = "none"  # of the linear layers, the head apart
     fused_qkv: bool = False
     fused_ffn: bool = False  # gate and up projections are one matrix
+    embedding_scale: float = 1.0
+    sliding_window: int = 0  # tokens a token attends to, itself included; 0: all before it
+    lowrank: int = 0  # linear layers are two factors with a `lowrank`-th of the parameters
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -84,6 +107,7 @@ class Encoder:
     pooler: bool = False
     norm_eps: float = 1e-12
     sequence: int = 128  # tokens of the measured input
+    lowrank: int = 0  # as of a Decoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +153,7 @@ class Model:
     encoder: Encoder | None = None
     vision: Vision | None = None
     real: RealFile | None = None
+    parent: str = ""  # the model it was pruned, factorised or distilled from
     file: str = ""
 
     @property
@@ -265,10 +290,14 @@ class Cell:
     variant: str = ""
 
     @property
+    def card(self) -> str:
+        """The name its model card goes by: 'mistral-7b', 'mistral-7b@ffn60'."""
+        return self.model + (f"@{self.variant}" if self.variant else "")
+
+    @property
     def id(self) -> str:
         """A readable name, unique within a run: 'mistral-7b/int4/llama.cpp/latency/t2'."""
-        model = self.model + (f"@{self.variant}" if self.variant else "")
-        model += ":real" if self.weights == "real" else ""
+        model = self.card + (":real" if self.weights == "real" else "")
         tail = f"t{self.threads}" + (f"b{self.batch}" if self.batch != 1 else "")
         return "/".join((model, self.precision, self.runtime, self.scenario, tail))
 
@@ -362,6 +391,17 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """How far a precision's outputs are from float32 on this host, by the same weights and inputs.
+
+    Kernels decide it as much as formats: 8-bit products saturate on some CPUs.
+    """
+
+    cosine: float  # of the two output vectors: 1 where they point the same way
+    what: str  # which outputs of which model were compared
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a measuring process reports of its cell."""
 
@@ -374,6 +414,7 @@ class Outcome:
     first_ns: int = 0  # first inference after loading, or first TTFT
     series: tuple[Series, ...] = ()
     memory: Memory | None = None
+    numerics: Numerics | None = None  # None: not checked
     settings: dict[str, str] = field(default_factory=dict)  # every resolved runtime setting
     versions: dict[str, str] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
@@ -398,6 +439,7 @@ class Record:
     artifact: Artifact | None = None
     family: Family = "vision"
     title: str = ""
+    parent: str = ""  # model of which this one is a variant or a distillate
     parameters: int = 0
     macs: int = 0
     schema_version: int = SCHEMA_VERSION
@@ -406,14 +448,15 @@ class Record:
 # ------------------------------------------------------------------------ what crosses the process
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Parent to child: make the artifact (`artifact` is None) or measure it."""
+    """Parent to child: make the cell's artifact, measure it, or check its precision."""
 
+    task: Literal["make", "measure", "check"]
     cell: Cell
     model: Model
     scenario: Scenario
     budget: Budget
     cache: str
-    artifact: Artifact | None = None
+    artifact: Artifact | None = None  # what 'measure' measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,4 +465,5 @@ class Message:
 
     stage: str = ""
     artifact: Artifact | None = None
+    numerics: Numerics | None = None
     outcome: Outcome | None = None

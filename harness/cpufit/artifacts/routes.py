@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from cpufit.errors import UnsupportedError
+from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
     from cpufit.artifacts.base import Builder
@@ -28,15 +29,24 @@ _GRAPHS: tuple[Family, ...] = ("encoder", "vision")
 _ALL: tuple[Family, ...] = ("llm", "encoder", "vision", "ocr")
 
 ROUTES = (
-    Route("llama.cpp", ("llm",), "synthetic", ("int4", "int8", "fp16"), "gguf"),
+    Route("llama.cpp", ("llm",), "synthetic", ("int4", "q4_0", "int8", "bf16", "fp16"), "gguf"),
+    Route("llama.cpp", ("encoder",), "synthetic", ("int4", "int8", "fp16"), "gguf"),
     Route("llama.cpp", ("llm",), "real", (), "asis"),
+    Route("onnxruntime", ("llm",), "synthetic", ("int4", "int8", "fp32"), "onnx_decoder"),
     Route("onnxruntime", _GRAPHS, "synthetic", ("fp32", "int8"), "graphs"),
     Route("onnxruntime", ("vision",), "real", ("fp32", "int8"), "graphs"),
     Route("onnxruntime", ("ocr",), "real", (), "asis"),
+    Route(
+        "openvino",
+        ("llm",),
+        "synthetic",
+        ("int4", "int8", "bf16", "fp16", "fp32"),
+        "openvino_decoder",
+    ),
     Route("openvino", _GRAPHS, "synthetic", ("fp32", "int8"), "openvino_ir"),
     Route("openvino", ("vision",), "real", ("fp32", "int8"), "openvino_ir"),
     Route("openvino", ("ocr",), "real", (), "asis"),
-    Route("fake", _ALL, "synthetic", ("fp32", "fp16", "bf16", "int8", "int4"), "timings"),
+    Route("fake", _ALL, "synthetic", PRECISIONS, "timings"),
 )
 _SUFFIXES = {
     ".gguf": ("llama.cpp",),
@@ -60,6 +70,11 @@ def module_of(model: Model, precision: Precision, runtime: str, weights: Weights
     """Return the builder's module name; raise UnsupportedError saying what would work instead."""
     if model.file:
         return "asis"
+    built = model.decoder or model.encoder
+    if runtime == "llama.cpp" and built and built.lowrank:
+        raise UnsupportedError(
+            "llama.cpp has no factorised layers", "this variant runs on onnxruntime, openvino"
+        )
     routes = [r for r in ROUTES if r.runtime == runtime and model.family in r.families]
     if not routes:
         others = sorted({r.runtime for r in ROUTES if model.family in r.families})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cpufit import store
 from cpufit.artifacts import cache
@@ -117,7 +117,9 @@ def run_cell(
         return None, Outcome.of_error(error), ""
     if artifact is None or outcome is not None:
         return artifact, outcome or Outcome(status="failed", reason="no artifact"), log
-    reply = child.ask(_job(cell, plan, place, artifact), plan.budget.timeout_s, observer.stage)
+    reply = child.ask(
+        _job("measure", cell, plan, place, artifact), plan.budget.timeout_s, observer.stage
+    )
     return artifact, reply.outcome or Outcome(status="failed", reason="no outcome"), reply.log
 
 
@@ -133,7 +135,7 @@ def _artifact(
     cell: Cell, plan: Plan, place: Place, observer: Observer
 ) -> tuple[Artifact | None, Outcome | None, str]:
     """Return the artifact, or why there is none or it would not fit."""
-    model, scenario = plan.models[cell.model], plan.scenarios[cell.scenario]
+    model, scenario = plan.models[cell.card], plan.scenarios[cell.scenario]
     request, module = cache.request_of(
         model, cell.precision, cell.runtime, cell.weights, place.cache
     )
@@ -144,14 +146,21 @@ def _artifact(
     if problem is not None or artifact is not None:
         return artifact, problem, ""
     observer.stage("making the artifact")
-    reply = child.ask(_job(cell, plan, place, None), _BUILD_TIMEOUT_S, observer.stage)
+    reply = child.ask(_job("make", cell, plan, place), _BUILD_TIMEOUT_S, observer.stage)
     return reply.artifact, reply.outcome, reply.log
 
 
-def _job(cell: Cell, plan: Plan, place: Place, artifact: Artifact | None) -> Job:
+def _job(
+    task: Literal["make", "measure", "check"],
+    cell: Cell,
+    plan: Plan,
+    place: Place,
+    artifact: Artifact | None = None,
+) -> Job:
     return Job(
+        task=task,
         cell=cell,
-        model=plan.models[cell.model],
+        model=plan.models[cell.card],
         scenario=plan.scenarios[cell.scenario],
         budget=plan.budget,
         cache=str(place.cache),
@@ -167,7 +176,7 @@ def _record(
     outcome: Outcome,
     run_id: str,
 ) -> Record:
-    model = plan.models[cell.model]
+    model = plan.models[cell.card]
     if artifact is not None:  # results are passed on: where the file lay is nobody's business
         artifact = replace(artifact, path=Path(artifact.path).name)
     return Record(
@@ -180,6 +189,7 @@ def _record(
         artifact=artifact,
         family=model.family,
         title=model.title,
+        parent=model.parent,
         parameters=model.parameters or (artifact.parameters if artifact else 0),
         macs=model.macs,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cpufit.runtimes.tensors import Array
     from cpufit.schema import Artifact
 
 
@@ -38,6 +39,7 @@ class Step:
 
     kind: Literal["infer", "prefill", "decode"]
     tokens: int = 1
+    ids: tuple[int, ...] = ()  # the very tokens; empty: random ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,12 @@ class Session(Protocol):
 
     def prepare(self, step: Step) -> Work:
         """Get ready to do `step`; 'decode' work may be run again and again."""
+
+    def outputs(self) -> Mapping[str, Array]:
+        """Return copies of the last step's outputs by name; a language model's are 'logits'.
+
+        Logits are sequences x vocabulary.
+        """
 
     def close(self) -> None:
         """Free the model."""
