@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,10 +37,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse(kind: type[T], data: object, path: Path, prefix: tuple[str, ...] = ()) -> T:
     """Turn parsed TOML into `kind`; raise UsageError listing every wrong key of `path`."""
     try:
-        return TypeAdapter(kind).validate_python(data)
+        found: T = _adapter(cast("Any", kind)).validate_python(data)
     except ValidationError as error:
         lines = [_explain(detail, prefix, kind) for detail in error.errors()]
         raise UsageError(f"{path}: " + "; ".join(lines)) from None
+    return found
 
 
 def parse_tables(
@@ -93,6 +94,12 @@ def load_suite(name: str) -> Suite:
     if not name.endswith(".toml") and name not in suite_names():
         raise unknown("suite", name, suite_names())
     return parse(Suite, {"name": path.stem, **read_toml(path)}, path)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the parser of a type; making one takes far longer than using it."""
+    return TypeAdapter(kind)
 
 
 def _explain(detail: ErrorDetails, prefix: tuple[str, ...], kind: type) -> str:

@@ -136,7 +136,7 @@ def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:
     first_ns = take(found[0], 1, clock)[0]
     for probe in found[1:]:
         if clock() + _predict_ns(probe, first_ns, found[0]) < end:
-            take(probe, 1, clock)
+            take(probe, 1, clock, round(budget.warmup_s * NS_PER_S))
     while clock() < end and len(found) == 1:
         take(found[0], max(1, _BURST_NS // max(first_ns, 1)), clock)
     found[0].values.clear()  # the prompts of warm-up requests
@@ -164,7 +164,7 @@ def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
         if not wanting and elapsed >= least:
             return f"enough samples after {elapsed / NS_PER_S:.1f} s"
         due = short if elapsed >= most else wanting or open_probes
-        _take_burst(min(due, key=lambda p: p.spent_ns), clock)
+        _take_burst(min(due, key=lambda p: p.spent_ns), clock, most)
 
 
 def once(found: Sequence[Probe], clock: Clock) -> Measured:
@@ -197,30 +197,39 @@ def energy(
     return tuple(series)
 
 
-def take(probe: Probe, count: int, clock: Clock) -> list[int]:
-    """Return at least `count` durations in ns; a request once started is finished."""
+def take(probe: Probe, count: int, clock: Clock, most_ns: int = _UNLIMITED) -> list[int]:
+    """Return at least `count` durations in ns.
+
+    A request once started is finished, but for one that outlasts `most_ns`: it generates no more
+    than a few tokens after that.
+    """
     durations: list[int] = []
     while len(durations) < count:
         runs = count if probe.runs == _UNLIMITED else probe.runs
-        durations += _repeat(probe.start().run, clock, runs)
+        durations += _repeat(probe.start().run, clock, runs, most_ns)
     return durations
 
 
-def _repeat(run: Callable[[], None], clock: Clock, count: int) -> list[int]:
+def _repeat(
+    run: Callable[[], None], clock: Clock, count: int, most_ns: int = _UNLIMITED
+) -> list[int]:
     """The timed loop; what it adds to each sample is one reading of the clock."""
-    durations = []
+    durations: list[int] = []
+    end = clock() + most_ns
     for _ in range(count):
         start = clock()
+        if start > end and len(durations) >= _SLOW_SAMPLES and most_ns != _UNLIMITED:
+            break
         run()
         durations.append(clock() - start)
     return durations
 
 
-def _take_burst(probe: Probe, clock: Clock) -> None:
+def _take_burst(probe: Probe, clock: Clock, most_ns: int) -> None:
     """Sample for about a tenth of a second, at least once."""
     count = max(1, int(_BURST_NS // probe.cost_ns)) if probe.cost_ns else 1
     start = clock()
-    probe.values.extend(take(probe, count, clock))
+    probe.values.extend(take(probe, count, clock, most_ns))
     probe.spent_ns += clock() - start
 
 

@@ -77,7 +77,8 @@ def cells(
     scenarios: Mapping[str, Scenario],
     threads: Sequence[int],
 ) -> tuple[Cell, ...]:
-    """Expand blocks to cells, model by model so that artifacts are used while they are warm.
+    """Expand blocks to cells, model by model and each followed by its variants, so that artifacts
+    are used while they are warm and a small cache is enough.
 
     Combinations nobody can build are left out of a block that has others, so that a block may
     name all runtimes. Raises UsageError for a model, runtime or scenario that does not exist. A
@@ -88,7 +89,8 @@ def cells(
         _check_block(block, models, scenarios)
         expanded = [
             Cell(
-                model=model,
+                model=_base(model),
+                variant=model.partition("@")[2],
                 weights=weights,
                 precision=precision,
                 runtime=runtime,
@@ -108,29 +110,30 @@ def cells(
         ]
         buildable = [cell for cell in expanded if _can_build(cell, models)]
         found |= {cell.id: cell for cell in buildable or expanded if cell.id not in found}
-    return tuple(found.values())
+    models_in_order = list(dict.fromkeys(cell.model for cell in found.values()))
+    return tuple(sorted(found.values(), key=lambda cell: models_in_order.index(cell.model)))
 
 
-def cells_of_file(
+def cells_of_own(
     model: Model,
-    precision: Precision,
+    precisions: Sequence[Precision],
     runtimes: Sequence[str],
     scenarios: Mapping[str, Scenario],
     selection: Selection,
     threads: Sequence[int],
 ) -> tuple[Cell, ...]:
-    """Return the cells of a model the user brought: every scenario on every runtime that reads it.
+    """Return the cells of a model the user brought: every scenario on every one of `runtimes`.
 
     Raises UsageError where the selection leaves nothing.
     """
     block = Select(
         models=(model.name,),
         runtimes=tuple(runtimes),
-        precisions=(precision,),
+        precisions=tuple(precisions),
         scenarios=tuple(scenarios),
-        weights=("real",),
+        weights=model.weights,
     )
-    narrowed = narrow((block,), replace(selection, models=(), precisions=(), weights=()))
+    narrowed = narrow((block,), selection)
     if not narrowed:
         raise UsageError(
             f"{model.title} cannot be run on {', '.join(selection.runtimes)}",
@@ -143,12 +146,14 @@ def blocks_of(selection: Selection, suite_blocks: Sequence[Select]) -> tuple[Sel
     """Return what to run: the suite narrowed, and what the user named beyond it.
 
     A model, precision or runtime that the suite leaves out is combined with the rest of the
-    selection, as far as anyone can build it; where nobody can, it stays and is reported so.
+    selection, as far as anyone can build it; where nobody can, it stays and is reported so. A
+    variant is measured as its model is.
     """
     kept = narrow(suite_blocks, selection)
     if _covers(kept, selection):
         return kept
-    base = narrow(suite_blocks, Selection(models=selection.models)) or suite_blocks
+    wanted = (*selection.models, *(_base(name) for name in selection.models))
+    base = narrow(suite_blocks, Selection(models=wanted)) or suite_blocks
     beyond = Select(
         models=selection.models or _union(b.models for b in base),
         runtimes=selection.runtimes or _union(b.runtimes for b in suite_blocks),
@@ -179,9 +184,14 @@ def _keep(have: tuple[T, ...], wanted: Sequence[object]) -> tuple[T, ...]:
     return tuple(item for item in have if item in wanted) if wanted else have
 
 
+def _base(name: str) -> str:
+    """Return the model of which `name` may be a variant."""
+    return name.partition("@")[0]
+
+
 def _can_build(cell: Cell, models: Mapping[str, Model]) -> bool:
     try:
-        module_of(models[cell.model], cell.precision, cell.runtime, cell.weights)
+        module_of(models[cell.card], cell.precision, cell.runtime, cell.weights)
     except UnsupportedError:
         return False
     return True

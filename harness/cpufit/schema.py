@@ -196,7 +196,7 @@ class Budget:
     title: str
     samples: int  # of every reported series
     min_s: float
-    max_s: float  # hard cap of sampling; a request that is under way is finished
+    max_s: float  # hard cap of sampling; a request under way may go on for as long again
     warmup_s: float  # no further warm-up request starts after this
     timeout_s: float  # the process is killed this long after it started
 

@@ -137,8 +137,7 @@ def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], host: Host) -> 
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in measured:
         cell = row.record.cell
-        key = (cell.model, cell.precision, cell.variant, cell.batch)
-        if key == (wanted.model, wanted.precision, "", 1):
+        if (cell.card, cell.precision, cell.batch) == (wanted.model, wanted.precision, 1):
             groups.setdefault((cell.runtime, cell.weights, cell.threads), []).append(row)
     if not groups:
         nothing = Check(what="measurement", value="", limit="", answer="not measured")

@@ -25,6 +25,7 @@ _VERSION_KEY = b"cpufit_schema_version"
 _REQUEST_KEY = b"cpufit_request"
 _CELL = ("model", "variant", "weights", "precision", "runtime", "scenario", "threads", "batch")
 _RECORDS = TypeAdapter(list[Record])
+_SINCE_2: dict[str, Any] = {"parent": "", "numerics": None}  # what rows of version 1 read as
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 _SERIES = pa.struct(
@@ -46,6 +47,7 @@ _MEMORY = pa.struct(
         "method": pa.string(),
     }
 )
+_NUMERICS = pa.struct({"cosine": pa.float64(), "what": pa.string()})
 _INPUT = pa.struct(
     {
         "name": pa.string(),
@@ -111,6 +113,7 @@ _SCHEMA = pa.schema(
         "budget": pa.string(),
         "family": pa.string(),
         "title": pa.string(),
+        "parent": pa.string(),
         "parameters": pa.int64(),
         "macs": pa.int64(),
         "status": pa.string(),
@@ -122,6 +125,7 @@ _SCHEMA = pa.schema(
         "first_ns": pa.int64(),
         "series": pa.list_(_SERIES),
         "memory": _MEMORY,
+        "numerics": _NUMERICS,
         "artifact": _ARTIFACT,
         "settings": _TEXT_MAP,
         "versions": _TEXT_MAP,
@@ -140,6 +144,7 @@ _OUTCOME = (
     "first_ns",
     "series",
     "memory",
+    "numerics",
     "settings",
     "versions",
     "noise",
@@ -198,9 +203,11 @@ def read(paths: Iterable[Path]) -> list[Record]:
     """Read all records; raise DataError for a file that is corrupt, foreign or too new."""
     records: list[Record] = []
     for path in paths:
-        rows = _read(path).to_pylist(maps_as_pydicts="strict")
+        table = _read(path)
+        rows = table.to_pylist(maps_as_pydicts="strict")
+        absent = _SINCE_2 if _version(table) < 2 else {}
         try:
-            records += _RECORDS.validate_python([_nested(row) for row in rows])
+            records += _RECORDS.validate_python([_nested({**absent, **row}) for row in rows])
         except (ValidationError, KeyError, TypeError) as error:
             raise DataError(f"{path} does not hold cpufit records: {_first(error)}") from error
     return records
@@ -230,18 +237,20 @@ def _read(path: Path) -> pa.Table:
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}",
             "it is truncated, corrupt or of another kind",
         ) from error
-    _check_version(path, (table.schema.metadata or {}).get(_VERSION_KEY))
+    found = _version(table)
+    if not found:
+        raise DataError(f"{path} was not written by cpufit", "give a file of `cpufit run`")
+    if found > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {found}, this cpufit reads up to {SCHEMA_VERSION}",
+            "upgrade: pip install -U cpufit",
+        )
     return table
 
 
-def _check_version(path: Path, found: bytes | None) -> None:
-    if found is None:
-        raise DataError(f"{path} was not written by cpufit", "give a file of `cpufit run`")
-    if int(found) > SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema version {int(found)}, this cpufit reads up to {SCHEMA_VERSION}",
-            "upgrade: pip install -U cpufit",
-        )
+def _version(table: pa.Table) -> int:
+    """Return the file's schema version; 0 where it is none of ours."""
+    return int((table.schema.metadata or {}).get(_VERSION_KEY, b"0"))
 
 
 def _row(record: Record) -> dict[str, Any]:

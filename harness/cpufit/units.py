@@ -19,9 +19,8 @@ def significant(value: float, digits: int = 3) -> str:
         return str(value)
     if value == 0:
         return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    # Rounding may carry into the next decade (9.999 -> 10.0), which needs one place fewer.
-    places = digits - 1 - math.floor(math.log10(abs(round(value, places))))
+    # This way of writing it knows of rounding that carries into the next decade: 9.999 -> 10.0.
+    places = digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{round(value, places):,.{max(places, 0)}f}"
 
 
@@ -54,3 +53,8 @@ def clock(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def cosine(value: float) -> str:
+    """Format with four places, rounded down so that no figure looks better than a limit."""
+    return f"{math.floor(value * 10_000) / 10_000:.4f}"

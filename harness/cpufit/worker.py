@@ -1,7 +1,8 @@
 """The child process: one job in as JSON on stdin, messages out as JSON lines on a pipe of its own.
 
-It makes an artifact or measures one cell, then ends. Nothing it prints can be mistaken for a
-result. Whatever the user or the host lacks becomes an Outcome; a bug keeps its traceback.
+It makes an artifact, checks a precision or measures one cell, then ends. Nothing it prints can be
+mistaken for a result. Whatever the user or the host lacks becomes an Outcome; a bug keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pydantic import TypeAdapter
 
 from cpufit import measure
-from cpufit.artifacts import cache
+from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError
 from cpufit.probes import energy, memory, noise
 from cpufit.runtimes import load_runtime
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpufit.runtimes.base import Session
-    from cpufit.schema import Artifact
+    from cpufit.schema import Artifact, Numerics
 
     Say = Callable[[Message], None]
 
@@ -47,20 +48,34 @@ def main() -> int:
 
 def _do(job: Job, say: Say) -> None:
     try:
-        if job.artifact is None:
-            say(Message(artifact=_make(job)))
-        else:
-            say(Message(outcome=_measure(job, job.artifact, say)))
+        say(_answer(job, say))
     except CpufitError as error:
         say(Message(outcome=Outcome.of_error(error)))
     except MemoryError:
         say(Message(outcome=Outcome(status="oom", reason="the process ran out of memory")))
 
 
+def _answer(job: Job, say: Say) -> Message:
+    if job.task == "make":
+        return Message(artifact=_make(job))
+    assert job.artifact is not None
+    with storage.held(job.artifact, Path(job.cache)):
+        if job.task == "check":
+            say(Message(stage="checking numerics"))
+            return Message(numerics=_check(job, job.artifact))
+        return Message(outcome=_measure(job, job.artifact, say))
+
+
 def _make(job: Job) -> Artifact:
     cell, root = job.cell, Path(job.cache)
     request, module = cache.request_of(job.model, cell.precision, cell.runtime, cell.weights, root)
     return cache.make(request, module, root)
+
+
+def _check(job: Job, artifact: Artifact) -> Numerics:
+    from cpufit import numerics  # what it imports must not count as memory of a measured cell
+
+    return numerics.check(job.cell, job.model, artifact, Path(job.cache))
 
 
 def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:

@@ -1,31 +1,63 @@
-"""The cache: an artifact appears whole or not at all, and is made once."""
+"""The cache: artifacts appear whole or not at all, are made once, and go when room is needed."""
 
 from __future__ import annotations
 
+import errno
+import json
+import multiprocessing
+import os
+import re
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit.artifacts import cache, timings
-from cpufit.artifacts.base import Request
-from cpufit.catalog import pick
+from cpufit.artifacts import asis, cache, storage, timings
+from cpufit.artifacts.base import Built, Request
+from cpufit.catalog import model_of_file, pick
 from cpufit.errors import DataError
+from cpufit.run import fit
 
 if TYPE_CHECKING:
-    from cpufit.artifacts.base import Built
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
+
+    from cpufit.schema import Artifact, Precision
 
 REQUEST = Request(model=pick("mistral-7b"), precision="int4", runtime="fake", weights="synthetic")
+PROCESSES = multiprocessing.get_context("spawn")
 
 
+def _names(root: Path) -> list[str]:
+    return sorted(p.name for p in (root / "artifacts").iterdir())
+
+
+def _folder(artifact: Artifact) -> Path:
+    return Path(artifact.path).parent
+
+
+def _fill(root: Path, count: int = 3) -> list[Artifact]:
+    """Make artifacts of about equal size, last used a minute apart, the oldest first."""
+    precisions: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32")
+    made = [cache.make(replace(REQUEST, precision=p), timings, root) for p in precisions[:count]]
+    for age, artifact in enumerate(reversed(made), 1):
+        then = time.time() - 60 * age
+        os.utime(_folder(artifact) / storage.CARD, (then, then))
+    return made
+
+
+# ------------------------------------------------------------------------------------- whole or not
 def test_made_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.find(REQUEST, timings, tmp_path) is None
     made = cache.make(REQUEST, timings, tmp_path)
     assert cache.find(REQUEST, timings, tmp_path) == made
     monkeypatch.setattr(timings, "build", None)  # a second build would now raise
     assert cache.make(REQUEST, timings, tmp_path) == made
-    assert [p.name for p in (tmp_path / "artifacts").iterdir()] == [made.key]
+    assert _names(tmp_path) == [made.key]
 
 
 def test_whatever_changes_the_bytes_changes_the_key(
@@ -35,9 +67,10 @@ def test_whatever_changes_the_bytes_changes_the_key(
     keys.add(cache.make(replace(REQUEST, precision="int8"), timings, tmp_path).key)
     other = replace(REQUEST.model, macs=1)
     keys.add(cache.make(replace(REQUEST, model=other), timings, tmp_path).key)
+    keys.add(cache.make(replace(REQUEST, model=pick("mistral-7b@ffn60")), timings, tmp_path).key)
     monkeypatch.setattr(timings, "VERSION", timings.VERSION + 1)
     keys.add(cache.make(REQUEST, timings, tmp_path).key)
-    assert len(keys) == 4
+    assert len(keys) == 5
 
 
 def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
@@ -46,6 +79,7 @@ def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
     assert cache.find(REQUEST, timings, tmp_path) is None
     assert cache.make(REQUEST, timings, tmp_path) == made
     assert Path(made.path).stat().st_size == made.size_bytes
+    assert _names(tmp_path) == [made.key]
 
 
 def test_a_builder_that_dies_leaves_nothing(
@@ -58,22 +92,245 @@ def test_a_builder_that_dies_leaves_nothing(
     monkeypatch.setattr(timings, "build", die)
     with pytest.raises(KeyboardInterrupt):
         cache.make(REQUEST, timings, tmp_path)
-    assert list((tmp_path / "artifacts").iterdir()) == []
+    assert _names(tmp_path) == []
 
 
 def test_a_full_disk_is_said_with_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(request: Request, folder: Path) -> Built:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(timings, "build", full)
     with pytest.raises(DataError, match=r"disk is full: mistral-7b needs .*--cache"):
         cache.make(REQUEST, timings, tmp_path)
 
 
-def test_weights_beside_the_file_count(tmp_path: Path) -> None:
-    (tmp_path / "m.xml").write_bytes(b"12")
-    (tmp_path / "m.bin").write_bytes(b"345")
-    (tmp_path / "n.onnx").write_bytes(b"12")
-    (tmp_path / "n.onnx.data").write_bytes(b"3456")
+def test_weights_beside_the_file_count_and_nothing_else(tmp_path: Path) -> None:
+    for name, content in (
+        ("m.xml", b"12"),
+        ("m.bin", b"345"),
+        ("n.onnx", b"12"),
+        ("n.onnx.data", b"3456"),
+        ("genai_config.json", b"{}"),
+        ("tokenizer.json", b"{}"),
+    ):
+        (tmp_path / name).write_bytes(content)
     assert cache._tree_bytes(tmp_path / "m.xml") == 5
     assert cache._tree_bytes(tmp_path / "n.onnx") == 6
+
+
+def test_files_beside_a_model_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_files(request: Request, folder: Path) -> Built:
+        (folder / "model.onnx").write_bytes(b"graph")
+        (folder / "model.onnx.data").write_bytes(b"weights")
+        (folder / "genai_config.json").write_bytes(b"{}")
+        return Built(file=folder / "model.onnx", parameters=1, format="f", recipe="r")
+
+    monkeypatch.setattr(timings, "build", two_files)
+    made = cache.make(REQUEST, timings, tmp_path)
+    assert made.size_bytes == len(b"graphweights")
+    assert (_folder(made) / "genai_config.json").is_file()
+    (_folder(made) / "model.onnx.data").write_bytes(b"cut")
+    assert cache.find(REQUEST, timings, tmp_path) is None
+
+
+# ----------------------------------------------------------------------------- several processes
+def _make_slowly(root: Path, started: Event, go: Event, found: Queue[object]) -> None:
+    """Build in a process of its own, in two halves."""
+    build = timings.build
+
+    def slowly(request: Request, folder: Path) -> Built:
+        (folder / f"{request.model.name}.json").write_text("half")
+        started.set()
+        go.wait(60)
+        return build(request, folder)
+
+    timings.build = slowly
+    found.put(cache.make(REQUEST, timings, root))
+
+
+def _hold(artifact: Artifact, root: Path, started: Event, go: Event) -> None:
+    with storage.held(artifact, root):
+        started.set()
+        go.wait(60)
+
+
+def test_two_processes_may_build_the_same_and_the_first_result_stays(tmp_path: Path) -> None:
+    go, found = PROCESSES.Event(), PROCESSES.Queue()
+    started = [PROCESSES.Event() for _ in range(2)]
+    makers = [
+        PROCESSES.Process(target=_make_slowly, args=(tmp_path, event, go, found))
+        for event in started
+    ]
+    for maker, event in zip(makers, started, strict=True):
+        maker.start()
+        assert event.wait(60)
+    assert cache.find(REQUEST, timings, tmp_path) is None  # nobody sees a half
+    storage.sweep(tmp_path)  # nor takes one for a dead process's
+    first = cache.make(REQUEST, timings, tmp_path)
+    inode = Path(first.path).stat().st_ino
+    go.set()
+    assert [found.get(timeout=60) for _ in makers] == [first, first]
+    for maker in makers:
+        maker.join(60)
+        assert maker.exitcode == 0
+    assert Path(first.path).stat().st_ino == inode
+    assert _names(tmp_path) == [first.key]
+
+
+def test_what_a_process_uses_is_not_removed_until_it_ends(tmp_path: Path) -> None:
+    made = cache.make(REQUEST, timings, tmp_path)
+    started, go = PROCESSES.Event(), PROCESSES.Event()
+    user = PROCESSES.Process(target=_hold, args=(made, tmp_path, started, go))
+    user.start()
+    assert started.wait(60)
+    assert not storage.remove(_folder(made), tmp_path)
+    storage.make_room(tmp_path, 1, 1, 0)
+    assert Path(made.path).is_file()
+    assert user.pid
+    os.kill(user.pid, signal.SIGKILL)  # the kernel lets go of what it held
+    user.join(60)
+    assert storage.remove(_folder(made), tmp_path)
+    assert _names(tmp_path) == []
+
+
+def test_two_users_at_once(tmp_path: Path) -> None:
+    made = cache.make(REQUEST, timings, tmp_path)
+    with storage.held(made, tmp_path):
+        with storage.held(made, tmp_path):
+            pass
+        assert not storage.remove(_folder(made), tmp_path)
+    assert storage.remove(_folder(made), tmp_path)
+
+
+def test_what_was_removed_before_its_use_is_said(tmp_path: Path) -> None:
+    made = cache.make(REQUEST, timings, tmp_path)
+    storage.remove(_folder(made), tmp_path)
+    with (
+        pytest.raises(DataError, match=r"mistral-7b.json was removed .* just now; run again"),
+        storage.held(made, tmp_path),
+    ):
+        pass
+
+
+def test_clearing_while_others_build_and_use_never_shows_a_half(tmp_path: Path) -> None:
+    stop, problems = threading.Event(), []
+
+    def use() -> None:
+        while not stop.is_set():
+            made = cache.make(REQUEST, timings, tmp_path)
+            try:
+                with storage.held(made, tmp_path):
+                    if Path(made.path).stat().st_size != made.size_bytes:
+                        problems.append("a half was seen")
+            except DataError:
+                pass  # removed between the two: said, and never half there
+            except OSError as error:
+                problems.append(str(error))
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    for user in users:
+        user.start()
+    for _ in range(200):
+        for entry in storage.entries(tmp_path):
+            storage.remove(entry.folder, tmp_path)
+    stop.set()
+    for user in users:
+        user.join()
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", [".making-abc", ".gone-1-2"])
+def test_what_dead_processes_left_is_swept(tmp_path: Path, name: str) -> None:
+    made = cache.make(REQUEST, timings, tmp_path)
+    left = tmp_path / "artifacts" / name
+    left.mkdir()
+    (left / "half").write_bytes(b"x" * 999)
+    assert storage.total_bytes(tmp_path) > 999
+    storage.make_room(tmp_path, 1, None, 0)
+    assert _names(tmp_path) == [made.key]
+
+
+# ------------------------------------------------------------------------------------------- room
+def test_entries_come_last_used_first(tmp_path: Path) -> None:
+    old, middle, young = _fill(tmp_path)
+    assert [e.folder.name for e in storage.entries(tmp_path)] == [young.key, middle.key, old.key]
+    cache.find(REQUEST, timings, tmp_path)  # int4: the oldest
+    assert [e.folder.name for e in storage.entries(tmp_path)] == [old.key, young.key, middle.key]
+    first = storage.entries(tmp_path)[0]
+    assert (first.model, first.precision, first.format) == ("mistral-7b", "int4", "int4")
+    assert first.size_bytes > old.size_bytes  # with its card
+
+
+def test_entries_name_variants_and_what_is_damaged(tmp_path: Path) -> None:
+    request = replace(REQUEST, model=pick("mistral-7b@lowrank4"), precision="q4_0")
+    made = cache.make(request, timings, tmp_path)
+    (entry,) = storage.entries(tmp_path)
+    assert (entry.model, entry.precision) == ("mistral-7b@lowrank4", "q4_0")
+    (_folder(made) / storage.CARD).write_text("{")
+    (entry,) = storage.entries(tmp_path)
+    assert (entry.model, entry.precision, entry.format) == (made.key, "", "")
+
+
+def _sizes(root: Path) -> list[int]:
+    return [entry.size_bytes for entry in storage.entries(root)]
+
+
+@pytest.mark.parametrize(
+    ("spare", "gone"),
+    [(1, 0), (0, 0), (-1, 1)],
+)
+def test_only_as_much_goes_as_is_needed(tmp_path: Path, spare: int, gone: int) -> None:
+    made = _fill(tmp_path)
+    limit = sum(_sizes(tmp_path)) + 100 + spare
+    storage.make_room(tmp_path, 100, limit, 0)
+    assert _names(tmp_path) == sorted(artifact.key for artifact in made[gone:])
+    assert storage.total_bytes(tmp_path) + 100 <= limit
+
+
+def test_the_oldest_idle_one_goes(tmp_path: Path) -> None:
+    old, middle, young = _fill(tmp_path)
+    with storage.held(old, tmp_path):
+        storage.make_room(tmp_path, 1, sum(_sizes(tmp_path)), 0)
+    assert _names(tmp_path) == sorted([old.key, young.key])
+    assert middle.key not in _names(tmp_path)
+
+
+def test_room_on_the_disk_is_made_with_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _fill(tmp_path)
+    monkeypatch.setattr(storage, "free_bytes", lambda root: 1000)
+    storage.make_room(tmp_path, 900, None, 100)
+    assert len(_names(tmp_path)) == 3
+    storage.make_room(tmp_path, 900, None, 101)
+    assert _names(tmp_path) == sorted(artifact.key for artifact in made[1:])
+
+
+def test_nothing_goes_where_it_would_not_be_enough(tmp_path: Path) -> None:
+    _fill(tmp_path)
+    storage.make_room(tmp_path, 2_000_000, 1_000_000, 0)
+    assert len(_names(tmp_path)) == 3
+
+
+def test_a_cell_that_outgrows_the_cache_is_skipped_with_the_numbers(tmp_path: Path) -> None:
+    need = timings.estimate_bytes(REQUEST)
+    assert fit.too_large_to_make(REQUEST, timings, tmp_path, need) is None
+    found = fit.too_large_to_make(REQUEST, timings, tmp_path, need - 1)
+    assert found
+    assert found.status == "skipped"
+    assert re.search(r"needs \d+ B of the cache, which may hold \d+ B and has 0 B", found.reason)
+    assert "--cache-max" in found.remedy
+
+
+def test_a_file_of_the_users_own_needs_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
+    made = _fill(tmp_path)
+    model = model_of_file(path)
+    request = Request(model=model, precision="fp32", runtime="fake", weights="real", real_file=path)
+    assert fit.too_large_to_make(request, asis, tmp_path, 1) is None
+    assert len(_names(tmp_path)) == len(made)
+    artifact = cache.make(request, asis, tmp_path)
+    storage.remove(storage.folder_of(tmp_path, artifact.key), tmp_path)
+    with storage.held(artifact, tmp_path):  # the file lies elsewhere: nobody takes it away
+        assert path.is_file()

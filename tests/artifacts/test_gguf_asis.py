@@ -166,6 +166,18 @@ def test_vocabulary_is_no_model(tmp_path: Path) -> None:
         asis.precision_of(tmp_path / "v.gguf")
 
 
+def test_encoders_are_refused(tmp_path: Path) -> None:
+    writer = ggml.GGUFWriter(tmp_path / "e.gguf", "bert")
+    writer.add_causal_attention(False)
+    writer.add_tensor("token_embd.weight", np.ones((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(DataError, match="is an encoder; name a model that generates"):
+        asis.precision_of(tmp_path / "e.gguf")
+
+
 @pytest.mark.parametrize("keep", [0, 3, 4, 20, 100, 900, 5000, -20_000, -32])
 def test_every_cut_is_noticed(make: Make, tmp_path: Path, keep: int) -> None:
     file = tmp_path / "cut.gguf"

@@ -136,15 +136,15 @@ def test_sorting_works_from_the_keyboard(visit: Visit) -> None:
 
 
 def test_filters_filter_and_count(visit: Visit) -> None:
-    assert visit.count() == "63 of 63 cells"
+    assert visit.count() == "80 of 80 cells"
     visit.page.select_option("[data-filter=runtime]", "openvino")
     assert set(visit.column("runtime")) == {"openvino"}
     visit.page.select_option("[data-filter=precision]", "int8")
-    assert visit.count() == "8 of 63 cells"
+    assert visit.count() == "8 of 80 cells"
     visit.page.fill("#find", "yolo latency")
-    assert visit.count() == "1 of 63 cells"
+    assert visit.count() == "1 of 80 cells"
     visit.page.click("#clear")
-    visit.page.wait_for_function("document.getElementById('count').textContent.startsWith('63 ')")
+    visit.page.wait_for_function("document.getElementById('count').textContent.startsWith('80 ')")
     assert not visit.page.is_visible("#clear")
 
 
@@ -162,13 +162,13 @@ def test_filters_filter_and_count(visit: Visit) -> None:
 def test_every_select_narrows(visit: Visit, name: str, value: str) -> None:
     visit.page.select_option(f"[data-filter={name}]", value)
     shown = int(visit.count().split()[0])
-    assert 0 < shown < 63
+    assert 0 < shown < 80
     assert visit.page.locator("#table > tbody > tr:visible").count() == shown
 
 
 def test_no_match_says_so(visit: Visit) -> None:
     visit.page.fill("#find", "no such model")
-    assert visit.count() == "0 of 63 cells"
+    assert visit.count() == "0 of 80 cells"
     assert visit.page.is_visible("#empty")
     assert not visit.page.is_visible("#table")
 
@@ -219,6 +219,33 @@ def test_page_never_scrolls_sideways(visit: Visit, width: int) -> None:
 def test_whole_table_fits_a_laptop(visit: Visit) -> None:
     box = visit.page.locator(".scroll:has(> #table)")
     assert box.evaluate("found => found.scrollWidth - found.clientWidth") <= 0
+
+
+def test_cosines_sort_and_the_bad_one_is_first(visit: Visit) -> None:
+    visit.sort("cosine")
+    found = visit.column("cosine")
+    assert found[0].split("\n") == ["0.9712", "below 0.99"]
+    checked = [float(words.split("\n")[0]) for words in found if words]
+    assert checked == sorted(checked)
+    assert found[len(checked) :] == [""] * (len(found) - len(checked))
+
+
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize("table", [".matrix", ".compressing"])
+def test_wide_tables_scroll_in_their_own_box_on_a_phone(
+    visit: Visit, table: str, width: int
+) -> None:
+    visit.resize(width)
+    box = visit.page.locator(f".scroll:has(> {table})").first
+    assert box.evaluate("found => found.scrollWidth > found.clientWidth")
+    assert box.evaluate("found => found.getBoundingClientRect().right") <= width
+    name = box.locator("tbody th").last
+    box.evaluate("found => { found.scrollLeft = found.scrollWidth; }")
+    assert box.evaluate("found => found.scrollLeft") > 0
+    place = (name.locator(".stay") if table == ".compressing" else name).bounding_box()
+    assert place is not None
+    assert 0 <= place["x"] < 40  # it stays in sight
+    assert place["x"] + place["width"] <= width
 
 
 def test_phone_shows_cards_with_labels(visit: Visit) -> None:
@@ -275,7 +302,7 @@ def test_print_leaves_the_controls_out_and_is_light(visit: Visit) -> None:
 def test_table_is_whole_without_javascript(browser: Browser, report: Path) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(report.as_uri())
-    assert page.locator("#table > tbody > tr:visible").count() == 63
+    assert page.locator("#table > tbody > tr:visible").count() == 80
     assert not page.is_visible("#controls")
     assert "need JavaScript" in page.inner_text("#cells")
     page.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     ("words", "message"),
     [
         (("run", "--model", "mistal-7b"), "unknown model 'mistal-7b'; did you mean 'mistral-7b'?"),
+        (("run", "--model", "gpt2@ffn6"), "unknown variant 'ffn6' of gpt2; known: ffn10 to ffn95"),
         (("run", "--runtime", "onnx-runtime"), "did you mean 'onnxruntime'?"),
         (("run", "--precision", "int3"), "unknown precision 'int3'"),
         (("run", "--scenario", "latncy"), "did you mean 'latency'?"),
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
         (("run", "--threads", "two"), "--threads"),
         (("run", "--modell", "x"), "--modell"),
         (("run", "none.gguf"), "no file"),
+        (("run", "none.toml"), "no file"),
+        (("run", "none.toml", "--model", "mine"), "--model does not go with files of your own"),
+        (("run", "--cache-max", "20"), "--cache-max '20' is not a size; give one such as 20GB"),
         (("run", "--resume"), "no results in"),
         (("run", "--suite", "none.toml"), "no file none.toml"),
         (("report",), "no results in"),
         (("report", "none.parquet"), "no file none.parquet"),
         (("list", "planets"), "planets"),
+        (("list", "suites", "--variants"), "--variants goes with `list models` only"),
+        (("cache", "cleer"), "cleer"),
+        (("cache", "clear", "gpt2", "--cache", "none"), "holds no gpt2; it is empty already"),
         (("fetch", "mistral-7b"), "mistral-7b"),
         (("rum",), "rum"),
     ],
@@ -49,6 +56,13 @@ def test_a_wrong_key_in_a_suite(tmp_path: Path) -> None:
     assert "budget: missing" in said
 
 
+def test_a_wrong_card(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[m]\ntitle = 'x'\nfamily = 'llm'\n[m.decoder]\nlayerss = 1\n")
+    said = cpufit("run", "c.toml", cwd=tmp_path).mistake
+    assert "c.toml: m.source: missing; m.decoder.arch: missing" in said
+    assert "m.decoder.layerss: unknown key (did you mean 'layers'?)" in said
+
+
 @pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml", ".json"])
 def test_a_corrupt_model_file(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"m{suffix}").write_bytes(b"\0nonsense" * 99)
@@ -61,7 +75,7 @@ def test_a_corrupt_model_file(tmp_path: Path, suffix: str) -> None:
 def test_an_unknown_kind_of_model_file(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"x")
     said = cpufit("run", "m.pt", cwd=tmp_path).mistake
-    assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .json" in said
+    assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .json, .toml" in said
 
 
 def test_a_runtime_that_does_not_read_the_file(tmp_path: Path) -> None:

@@ -19,6 +19,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RAPID = ("--cache", "cache", "--budget", "rapid")
+CARDS = """
+[tiny]
+title = "Tiny"
+family = "llm"
+source = "my notes"
+[tiny.decoder]
+arch = "llama"
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+kv_heads = 2
+head_dim = 16
+vocab = 100
+context = 1024
+[small]
+title = "Small"
+family = "encoder"
+source = "my notes"
+[small.encoder]
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+vocab = 100
+positions = 128
+"""
 
 
 def test_a_fake_run_measures_stores_and_reports(tmp_path: Path) -> None:
@@ -57,6 +84,86 @@ def test_a_model_of_the_users_own(tmp_path: Path) -> None:
     assert (record.cell.model, record.cell.weights) == ("mine", "real")
     assert record.outcome.load_ns == 5_000_000
     assert record.outcome.first_ns > 10_000_000
+
+
+def test_a_variant_is_measured_beside_its_model(tmp_path: Path) -> None:
+    said = cpufit(
+        "run", "--model", "gpt2", "gpt2@ffn60", "--runtime", "fake", "--precision", "int4",
+        "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said
+    whole, pruned = store.read([store.newest(tmp_path / "out")])
+    assert [r.cell.card for r in (whole, pruned)] == ["gpt2", "gpt2@ffn60"]
+    assert (pruned.cell.model, pruned.cell.variant) == ("gpt2", "ffn60")
+    assert (whole.parent, pruned.parent) == ("", "gpt2")
+    assert pruned.parameters < whole.parameters
+    assert pruned.title == "GPT-2 small, FFN 1,792 of 3,072"
+
+
+def test_cards_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(CARDS, encoding="utf-8")
+    own = timings(tmp_path, "own", **FAST)
+    said = cpufit(
+        "run", "mine.toml", own.name, "--runtime", "fake", "--scenario", "latency",
+        "-o", "out", *RAPID, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said
+    llm, encoder, file = store.read([store.newest(tmp_path / "out")])
+    assert [r.cell.id.rsplit("/", 1)[0] for r in (llm, encoder, file)] == [
+        "tiny/int4/fake/latency",
+        "small/int8/fake/latency",
+        "own:real/fp32/fake/latency",
+    ]
+    assert (llm.title, llm.parameters, llm.macs) == ("Tiny", 74_560, 67_840)
+    said = cpufit("run", "--resume", "-o", "out", "--cache", "cache", cwd=tmp_path)
+    assert said.code == 0, said
+    assert "3 kept from before" in said.out
+
+
+def test_the_cache_stays_as_small_as_asked(tmp_path: Path) -> None:
+    said = cpufit(
+        "run", "--model", "gpt2", "gpt2@ffn60", "--runtime", "fake", "--precision", "int4",
+        "--scenario", "memory", "-o", "out", "--cache-max", "0.6 kB", *RAPID, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said
+    assert {r.outcome.status for r in store.read([store.newest(tmp_path / "out")])} == {"ok"}
+    shown = json.loads(cpufit("cache", "--cache", "cache", "--json", cwd=tmp_path).out)
+    assert [a["model"] for a in shown["artifacts"]] == ["gpt2@ffn60"]
+    assert shown["total_bytes"] < 600
+
+
+def test_the_cache_is_shown_and_cleared(tmp_path: Path) -> None:
+    words = ("run", "--model", "gpt2", "gpt2@depth75", "--runtime", "fake",
+             "--precision", "int8", "--scenario", "memory", "-o", "out", *RAPID)  # fmt: skip
+    assert cpufit(*words, cwd=tmp_path).code == 0
+    shown = cpufit("cache", "--cache", "cache", cwd=tmp_path)
+    assert shown.code == 0
+    names = [line.split()[0] for line in shown.out.splitlines() if " int8 " in line]
+    assert names == ["gpt2@depth75", "gpt2"]
+    assert "2 artifacts, " in shown.out
+    assert str(tmp_path / "cache") in shown.out
+    said = cpufit("cache", "clear", "gpt2", "--cache", "cache", cwd=tmp_path)
+    assert "removed gpt2 int8" in said.out
+    assert "1 artifact removed" in said.out
+    said = cpufit("cache", "clear", "--cache", "cache", cwd=tmp_path)
+    assert "removed gpt2@depth75 int8" in said.out
+    assert "1 artifact removed" in said.out
+    assert list((tmp_path / "cache" / "artifacts").iterdir()) == []
+
+
+def test_what_is_measured_stays_when_the_cache_is_cleared(tmp_path: Path) -> None:
+    from cpufit.artifacts import cache, storage
+    from cpufit.artifacts import timings as module
+    from cpufit.artifacts.base import Request
+    from cpufit.catalog import pick
+
+    root = tmp_path / "cache"
+    request = Request(model=pick("gpt2"), precision="int4", runtime="fake", weights="synthetic")
+    with storage.held(cache.make(request, module, root), root):
+        said = cpufit("cache", "clear", "--cache", "cache", cwd=tmp_path)
+    assert "kept gpt2 int4 (int4): a running process uses it" in said.out
+    assert "0 artifacts removed" in said.out
+    assert cache.find(request, module, root)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +207,7 @@ def test_a_hang_is_killed_after_the_budgets_time(tmp_path: Path) -> None:
     path = timings(tmp_path, "hang", fail="hang", **FAST)
     cell = Cell(model="m", precision="fp32", runtime="fake", scenario="latency", threads=1)
     job = Job(
+        task="measure",
         cell=cell,
         model=Model(
             name="m", title="", family="vision", parameters=0, macs=0, source="", file=str(path)
@@ -198,6 +306,12 @@ def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
         table = cpufit("list", what, cwd=tmp_path)
         assert table.code == 0
         assert all(name in table.out for name in names)
+    variants = json.loads(cpufit("list", "models", "--variants", "--json", cwd=tmp_path).out)
+    found = {entry["name"]: entry for entry in variants}
+    assert found["gpt2@ffn60"]["parent"] == "gpt2"
+    assert "llama.cpp" in found["gpt2@ffn60"]["runs_on"]
+    assert "llama.cpp" not in found["gpt2@lowrank4"]["runs_on"]
+    assert "bert-base@lowrank4" in cpufit("list", "models", "--variants", cwd=tmp_path).out
     checks = json.loads(cpufit("doctor", "--json", cwd=tmp_path).out)
     assert {"name", "level", "value", "remedy"} == set(checks[0])
 

@@ -13,6 +13,7 @@ import pytest
 
 from cpufit.artifacts import gguf
 from cpufit.artifacts.base import Request
+from cpufit.artifacts.decoder import pools
 from cpufit.catalog import pick
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
+    from cpufit.schema import Precision
+
 MODEL = "tinyllama-1.1b"
-TENSOR_BYTES = 667_078_656
-REQUEST = Request(model=pick(MODEL), precision="int4", runtime="llama.cpp", weights="synthetic")
+TENSOR_BYTES: dict[Precision, int] = {"int4": 667_078_656, "int8": 1_169_072_128}
 PIECE = b"\1" * (8 << 20)
 
 
@@ -39,24 +41,35 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def measure(benchmark: BenchmarkFixture, file: Path, write: Callable[[], object]) -> int:
     """Time `write` three times on a missing file and return the file's size."""
-    benchmark.pedantic(write, setup=lambda: file.unlink(missing_ok=True), rounds=3)
+
+    def setup() -> None:
+        file.unlink(missing_ok=True)
+        pools.pool.cache_clear()
+
+    benchmark.pedantic(write, setup=setup, rounds=3)
     size = file.stat().st_size
     if benchmark.stats is not None:
         benchmark.extra_info["gigabytes_per_s"] = size / benchmark.stats.stats.min / 1e9
     return size
 
 
-def test_write_gguf(benchmark: BenchmarkFixture, folder: Path) -> None:
+@pytest.mark.parametrize("precision", TENSOR_BYTES)
+def test_write_gguf(benchmark: BenchmarkFixture, folder: Path, precision: Precision) -> None:
     file = folder / f"{MODEL}.gguf"
-    assert measure(benchmark, file, lambda: gguf.build(REQUEST, folder)) > TENSOR_BYTES
+    asked = Request(
+        model=pick(MODEL), precision=precision, runtime="llama.cpp", weights="synthetic"
+    )
+    size = measure(benchmark, file, lambda: gguf.build(asked, folder))
+    assert size > TENSOR_BYTES[precision]
 
 
-def test_write_plainly(benchmark: BenchmarkFixture, folder: Path) -> None:
+@pytest.mark.parametrize("precision", TENSOR_BYTES)
+def test_write_plainly(benchmark: BenchmarkFixture, folder: Path, precision: Precision) -> None:
     file = folder / "plain"
 
     def write() -> None:
         with file.open("wb", buffering=0) as opened:
-            while opened.tell() < TENSOR_BYTES:
+            while opened.tell() < TENSOR_BYTES[precision]:
                 opened.write(PIECE)
 
-    assert measure(benchmark, file, write) > TENSOR_BYTES
+    assert measure(benchmark, file, write) > TENSOR_BYTES[precision]

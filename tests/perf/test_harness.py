@@ -40,7 +40,7 @@ def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> No
     results = store.create(tmp_path / "run-1.parquet", "")
 
     def once() -> None:
-        artifact, outcome, _ = flow.run_cell(cell, plan, place, Nobody())
+        artifact, outcome, _ = flow.run_cell(cell, plan, place, Nobody(), {})
         assert outcome.status == "ok", outcome
         results.add([replace(RECORD, outcome=outcome, artifact=artifact)])
 
@@ -70,10 +70,10 @@ def test_parent_cpu_while_a_child_measures(
         console = Console(file=screen, force_terminal=True, width=120)
         with Watcher(console, config.load_settings()) as watcher:
             watcher.planned(plan, [])
-            flow.run_cell(cell, plan, place, watcher)  # once, so that imports are paid
+            flow.run_cell(cell, plan, place, watcher, {})  # once, so that imports are paid
             before, start = psutil.Process().cpu_times(), time.perf_counter()
             benchmark.pedantic(
-                lambda: flow.run_cell(cell, plan, place, watcher), rounds=1, iterations=1
+                lambda: flow.run_cell(cell, plan, place, watcher, {}), rounds=1, iterations=1
             )
             after, end = psutil.Process().cpu_times(), time.perf_counter()
     used = after.user + after.system - before.user - before.system

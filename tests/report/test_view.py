@@ -10,8 +10,8 @@ import pytest
 
 from cpufit import analyse
 from cpufit.config import load_suite
-from cpufit.report import cells, view
-from cpufit.schema import Series
+from cpufit.report import cells, html, view
+from cpufit.schema import Numerics, Series
 from tests.report import samples
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def test_largest_and_fastest_are_named(settings: Settings) -> None:
     block = view.page(samples.realistic(), settings).hosts[0]
     said = {pick.what: pick.who for pick in block.picks}
     assert said == {
-        "Largest language model": "TinyLlama 1.1B INT4 on llama.cpp, synthetic weights",
-        "Fastest language model": "SmolLM2 135M INT4 on llama.cpp, synthetic weights",
+        "Largest language model": "Qwen 1.8B INT4 on llama.cpp, synthetic weights",
+        "Fastest language model": "DistilGPT-2 INT4 on llama.cpp, synthetic weights",
         "Largest vision, OCR or encoder model": (
             "DistilBERT base INT8 on openvino, synthetic weights"
         ),
@@ -124,6 +124,62 @@ def test_cell_words_of_a_language_model(settings: Settings) -> None:
     assert words.host == ""
 
 
+def test_a_variant_goes_by_its_title(settings: Settings) -> None:
+    record = samples.variants(samples.llm_records(5)[4])[0]
+    words = cells.cell_row(row(record, settings), {"a1b2c3d4e5f6": "host"})
+    assert words.model == "TinyLlama 1.1B, 60 % of FFN"
+    bare = cells.cell_row(row(replace(record, title=""), settings), {"a1b2c3d4e5f6": "host"})
+    assert bare.model == "tinyllama-1.1b@ffn60"
+
+
+def test_a_formats_name_is_not_said_twice(settings: Settings) -> None:
+    plain = samples.language_records(5)[6]
+    assert plain.cell.precision == "q4_0"
+    assert cells.cell_row(row(plain, settings), {"a1b2c3d4e5f6": "host"}).format == ""
+    mixed = samples.llm_records(5)[0]
+    assert cells.cell_row(row(mixed, settings), {"a1b2c3d4e5f6": "host"}).format == "Q4_K_M"
+
+
+def far(cosine: float) -> Record:
+    """Return a vision record at INT8 with this cosine to float32."""
+    record = samples.infer_records(64)[2]
+    assert record.cell.precision == "int8"
+    found = Numerics(cosine=cosine, what="outputs")
+    return replace(record, outcome=replace(record.outcome, numerics=found))
+
+
+def test_cosines_below_what_the_precision_keeps_are_flagged(settings: Settings) -> None:
+    names = {"a1b2c3d4e5f6": "host"}
+    assert cells.cell_row(row(far(0.9899), settings), names).cosine == ("0.9899", "below 0.99")
+    assert cells.cell_row(row(far(0.9901), settings), names).cosine == ("0.9901",)
+    assert cells.cell_row(row(samples.real_llm(5), settings), names).keys[12] is None
+    block = view.page([far(0.5), far(0.4)], settings).hosts[0]
+    assert block.inexact_heading == "Outputs far from float32: 1 of 1 checked"
+    assert [view.inexact_words(one) for one in block.inexact] == [
+        "cosine 0.4000, INT8 should keep 0.99"
+    ]
+
+
+def test_without_a_check_nothing_is_said_of_numerics(settings: Settings) -> None:
+    assert view.page([samples.real_llm(5)], settings).hosts[0].inexact_heading == ""
+
+
+@pytest.mark.parametrize(
+    ("arch", "flags", "expected"),
+    [
+        ("x86_64", ("avx2", "avx_vnni"), False),
+        ("x86_64", ("avx2", "fma"), True),
+        ("aarch64", ("neon",), False),
+    ],
+)
+def test_saturation_is_explained_where_it_happens(
+    settings: Settings, arch: str, flags: tuple[str, ...], expected: bool
+) -> None:
+    record = replace(far(0.5), host=replace(samples.HOST, arch=arch, flags=flags))
+    assert view.page([record], settings).hosts[0].without_vnni is expected
+    assert ("This CPU has no VNNI" in html.render([record], settings)) is expected
+
+
 def test_cell_words_of_energy(settings: Settings) -> None:
     words = cells.cell_row(row(samples.energy_record(), settings), {"a1b2c3d4e5f6": "host"})
     assert words.rate == ("0.151 J", "per token")
@@ -148,7 +204,7 @@ def test_sort_keys_are_numbers_where_the_column_is(settings: Settings) -> None:
 
 def test_unmeasured_rows_sort_last_by_numbers(settings: Settings) -> None:
     keys = cells.cell_row(row(samples.unmeasured()[0], settings), {"a1b2c3d4e5f6": "host"}).keys
-    assert keys[6:12] == (None,) * 6
+    assert keys[6:13] == (None,) * 7
 
 
 def test_hosts_of_one_cpu_are_told_apart(settings: Settings) -> None:
@@ -193,7 +249,7 @@ def test_suite_repeats_exactly_these_cells(tmp_path: Path) -> None:
         )
     }
     assert repeated == {
-        (c.model, c.runtime, c.precision, c.scenario, c.weights)
+        (c.card, c.runtime, c.precision, c.scenario, c.weights)
         for c in (record.cell for record in records)
     }
 

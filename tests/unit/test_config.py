@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit import config
-from cpufit.catalog import load_models
+from cpufit.catalog import pick
 from cpufit.errors import DataError, UsageError
 from cpufit.runtimes import RUNTIMES
 
@@ -73,15 +73,28 @@ def test_every_suite_that_ships_names_what_exists(name: str) -> None:
     suite, settings = config.load_suite(name), config.load_settings()
     assert suite.budget in settings.budgets
     for block in suite.cells:
-        assert set(block.models) <= set(load_models())
+        assert [pick(name).name for name in block.models] == list(block.models)
         assert set(block.runtimes) <= set(RUNTIMES)
         assert set(block.scenarios) <= set(settings.scenarios)
 
 
 def test_every_tier_names_models_that_exist() -> None:
-    models = load_models()
     for tier in config.load_settings().tiers:
-        assert {wanted.model for wanted in tier.models} <= set(models)
+        for wanted in tier.models:
+            assert pick(wanted.model).name == wanted.model
+
+
+def test_the_quick_suite_measures_every_model_of_the_tiers() -> None:
+    """Otherwise no tier could be recommended; a tier missed by a lower one may go unmeasured."""
+    low, mid, _ = config.load_settings().tiers
+    wanted = {(m.model, m.precision) for tier in (low, mid) for m in tier.models}
+    measured = {
+        (model, precision)
+        for block in config.load_suite("quick").cells
+        for model in block.models
+        for precision in block.precisions
+    }
+    assert wanted <= measured
 
 
 def test_settings_are_complete() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cpufit.runtimes.base import Step
+    from cpufit.runtimes.tensors import Array
     from cpufit.schema import Precision, Procedure
 
 MS = 1_000_000
@@ -46,6 +47,9 @@ class Bench:
             self.now_ns += round(self.cost_ms[name] * MS)
 
         return Work(run=run, items=step.tokens if step.kind == "prefill" else 1)
+
+    def outputs(self) -> Mapping[str, Array]:
+        return {}
 
     def close(self) -> None:
         self.log.append("close")
@@ -99,12 +103,19 @@ def test_a_slow_model_ends_at_the_cap_and_is_not_valid() -> None:
 def test_the_slowest_model_gives_two_samples_of_what_the_cap_lets_start() -> None:
     _, _, measured = _generate({"prefill128": 5000, "prefill512": 20000, "decode": 130})
     counts = {(s.name, s.size): len(s.values) for s in measured.series}
-    assert counts == {("ttft", 128): 2, ("tpot", 1): 64}
+    assert counts == {("ttft", 128): 2, ("tpot", 1): 31}
     assert measured.stop == "the cap of 4 s was reached"
     assert measured.notes == (
         "ttft at 512 tokens was not sampled: one request would outlast the cap of 4 s",
     )
     assert not measured.valid
+
+
+def test_a_request_of_a_slow_model_is_cut_after_the_cap() -> None:
+    _, _, measured = _generate({"prefill128": 5000, "prefill512": 20000, "decode": 1400})
+    assert {s.name: len(s.values) for s in measured.series} == {"ttft": 2, "tpot": 3}
+    _, _, measured = _generate({"prefill128": 5000, "prefill512": 20000, "decode": 400})
+    assert {s.name: len(s.values) for s in measured.series} == {"ttft": 2, "tpot": 11}
 
 
 def test_what_cannot_reach_p90_leaves_the_time_to_what_can() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit import config, plan
-from cpufit.catalog import load_models
+from cpufit.catalog import load_models, with_variants
 from cpufit.errors import UsageError
+from cpufit.paths import data_root
 from cpufit.plan import Selection
 from cpufit.schema import PRECISIONS
 
@@ -23,7 +25,8 @@ QUICK = config.load_suite("quick").cells
 
 def _cells(selection: Selection, threads: tuple[int, ...] = (2,)) -> tuple[Cell, ...]:
     blocks = plan.blocks_of(selection, QUICK)
-    return plan.cells(blocks, load_models(), SETTINGS.scenarios, threads)
+    models = with_variants(load_models(), selection.models)
+    return plan.cells(blocks, models, SETTINGS.scenarios, threads)
 
 
 def test_no_selection_is_the_whole_suite() -> None:
@@ -36,8 +39,67 @@ def test_a_selection_inside_the_suite_only_narrows_it() -> None:
 
 
 def test_what_the_suite_leaves_out_can_be_named() -> None:
-    found = _cells(Selection(models=("llama-2-13b",), scenarios=("latency",), precisions=("int4",)))
+    found = _cells(
+        Selection(
+            models=("llama-2-13b",),
+            runtimes=("llama.cpp",),
+            scenarios=("latency",),
+            precisions=("int4",),
+        )
+    )
     assert [cell.id for cell in found] == ["llama-2-13b/int4/llama.cpp/latency/t2"]
+
+
+def test_a_variant_is_a_cell_of_its_model() -> None:
+    found = _cells(Selection(models=("mistral-7b@ffn60",), runtimes=("openvino",)))
+    assert [cell.id for cell in found] == [
+        "mistral-7b@ffn60/int4/openvino/latency/t2",
+        "mistral-7b@ffn60/int4/openvino/memory/t2",
+    ]  # as the suite measures Mistral itself
+    assert {(c.model, c.variant, c.card) for c in found} == {
+        ("mistral-7b", "ffn60", "mistral-7b@ffn60")
+    }
+
+
+def test_a_variant_nobody_can_build_for_a_runtime_is_reported() -> None:
+    found = _cells(Selection(models=("mistral-7b@lowrank4",), runtimes=("llama.cpp",)))
+    assert found
+    assert {cell.runtime for cell in found} == {"llama.cpp"}
+
+
+@pytest.mark.parametrize("name", config.suite_names())
+def test_cells_go_model_by_model_with_variants_behind(name: str) -> None:
+    blocks = config.load_suite(name).cells
+    models = with_variants(load_models(), [model for block in blocks for model in block.models])
+    found = plan.cells(blocks, models, SETTINGS.scenarios, (2,))
+    assert len([model for model, _ in groupby(found, lambda cell: cell.model)]) == len(
+        {cell.model for cell in found}
+    )
+    for _, cells in groupby(found, lambda cell: cell.model):
+        variants = [bool(cell.variant) for cell in cells]
+        assert variants == sorted(variants)
+
+
+def test_the_language_suite_has_the_cells_it_says() -> None:
+    blocks = config.load_suite("language").cells
+    models = with_variants(load_models(), [model for block in blocks for model in block.models])
+    found = plan.cells(blocks, models, SETTINGS.scenarios, (2,))
+    text = (data_root() / "suites" / "language.toml").read_text(encoding="utf-8")
+    assert text.startswith(f"# {len(found)} cells")
+    llms = [card for card in load_models().values() if card.decoder]
+    plain = [cell for cell in found if not cell.variant and cell.weights == "synthetic"]
+    for runtime, precisions in (
+        ("llama.cpp", {"int4", "q4_0", "int8", "bf16", "fp16"}),
+        ("onnxruntime", {"int4", "int8"}),
+        ("openvino", {"int4", "int8", "bf16", "fp16"}),
+    ):
+        for card in llms:
+            here = {c.precision for c in plain if (c.model, c.runtime) == (card.name, runtime)}
+            small = runtime == "onnxruntime" and card.parameters < 1.3e9
+            assert here == precisions | ({"fp32"} if small else set())
+    ids = {cell.id for cell in found}
+    assert "mistral-7b@lowrank4/int4/llama.cpp/latency/t2" in ids
+    assert "smollm2-135m:real/int4/llama.cpp/latency/t2" in ids
 
 
 def test_a_precision_beyond_the_suite_joins_what_it_has() -> None:
@@ -46,9 +108,11 @@ def test_a_precision_beyond_the_suite_joins_what_it_has() -> None:
 
 
 def test_what_nobody_can_build_stays_to_be_reported() -> None:
-    found = _cells(Selection(models=("mistral-7b",), runtimes=("onnxruntime",)))
+    found = _cells(
+        Selection(models=("mistral-7b",), runtimes=("onnxruntime",), precisions=("fp16",))
+    )
     assert found
-    assert {cell.runtime for cell in found} == {"onnxruntime"}
+    assert {(cell.runtime, cell.precision) for cell in found} == {("onnxruntime", "fp16")}
 
 
 def test_batches_of_throughput_are_cells_of_their_own() -> None:

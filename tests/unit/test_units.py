@@ -47,3 +47,11 @@ def test_counts_and_sizes_keep_their_magnitude(value: int) -> None:
     factors = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
     number, _, unit = units.count(value).partition(" ")
     assert float(number.replace(",", "")) * factors[unit] == pytest.approx(value, rel=0.006)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(1.0, "1.0000"), (0.98999, "0.9899"), (0.99996, "0.9999"), (0.0, "0.0000"), (-0.2, "-0.2000")],
+)
+def test_cosines_are_rounded_down(value: float, words: str) -> None:
+    assert units.cosine(value) == words

@@ -1,20 +1,20 @@
-"""The content-addressed cache: an artifact is made once, in a folder that appears whole or not."""
+"""The content-addressed cache: an artifact is made once, in a folder that appears whole or not.
+
+`storage` keeps the folders.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
-import shutil
 import tempfile
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
+from cpufit.artifacts import storage
 from cpufit.artifacts.base import Request
 from cpufit.artifacts.real import locate
 from cpufit.artifacts.routes import builder, module_of
@@ -23,13 +23,8 @@ from cpufit.schema import Artifact
 from cpufit.units import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cpufit.artifacts.base import Builder, Built
     from cpufit.schema import Model, Precision, Weights
-
-_CARD = "artifact.json"
-_ADAPTER = TypeAdapter(Artifact)
 
 
 def request_of(
@@ -47,14 +42,12 @@ def request_of(
 
 
 def find(request: Request, module: Builder, cache: Path) -> Artifact | None:
-    """Return the cached artifact, or None where it must be made."""
-    folder = _folder(cache, _key(request, module))
-    try:
-        found = _ADAPTER.validate_json((folder / _CARD).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    file = Path(found.path)
-    return found if file.is_file() and _tree_bytes(file) == found.size_bytes else None
+    """Return the cached artifact, noting that it is used; None where it must be made."""
+    folder = storage.folder_of(cache, _key(request, module))
+    found = _whole(folder)
+    if found is not None:
+        storage.touch(folder)
+    return found
 
 
 def make(request: Request, module: Builder, cache: Path) -> Artifact:
@@ -62,21 +55,16 @@ def make(request: Request, module: Builder, cache: Path) -> Artifact:
     found = find(request, module, cache)
     if found is not None:
         return found
-    key = _key(request, module)
-    folder = _folder(cache, key)
-    with _scratch(folder.parent) as scratch:
-        built = _build(request, module, scratch)
-        artifact = _describe(built, key)
-        moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
-        (scratch / _CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
-        _publish(scratch, folder)
-    return moved
-
-
-def free_bytes(cache: Path) -> int:
-    """Return the bytes free on the cache's disk."""
-    existing = next(p for p in (cache, *cache.parents) if p.exists())
-    return shutil.disk_usage(existing).free
+    try:
+        return _make(request, module, cache)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = module.estimate_bytes(request)
+            raise DataError(
+                f"the cache's disk is full: {request.model.name} needs {size(need)}",
+                "free some space or name another folder with --cache",
+            ) from error
+        raise
 
 
 def check_writable(cache: Path) -> None:
@@ -92,28 +80,24 @@ def check_writable(cache: Path) -> None:
         ) from error
 
 
-@contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """Give a folder beside the target and remove it whatever happens; nobody else looks into it."""
-    parent.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+def _whole(folder: Path) -> Artifact | None:
+    """Return the artifact of a folder, None where a file is missing or cut short."""
+    found = storage.read_card(folder)
     try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+        return found if found and _tree_bytes(Path(found.path)) == found.size_bytes else None
+    except OSError:  # no such file, perhaps since this very moment
+        return None
 
 
-def _build(request: Request, module: Builder, scratch: Path) -> Built:
-    try:
-        return module.build(request, scratch)
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            need = module.estimate_bytes(request)
-            raise DataError(
-                f"the cache's disk is full: {request.model.name} needs {size(need)}",
-                "free some space or name another folder with --cache",
-            ) from error
-        raise
+def _make(request: Request, module: Builder, cache: Path) -> Artifact:
+    key = _key(request, module)
+    folder = storage.folder_of(cache, key)
+    with storage.scratch(cache) as scratch:
+        artifact = _describe(module.build(request, scratch), key)
+        moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
+        (scratch / storage.CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
+        storage.publish(scratch, folder, cache, lambda there: _whole(there) is not None)
+    return moved
 
 
 def _describe(built: Built, key: str) -> Artifact:
@@ -135,15 +119,6 @@ def _relocate(path: str, scratch: Path, folder: Path) -> str:
     return str(folder / Path(path).relative_to(scratch)) if inside else path
 
 
-def _publish(scratch: Path, folder: Path) -> None:
-    """Rename into place; where another process was faster, its equal result stays."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        os.replace(scratch, folder)  # noqa: PTH105 - Path.replace cannot replace a folder either
-    if not (folder / _CARD).is_file():
-        raise DataError(f"cannot write {folder}", "name another folder with --cache")
-
-
 def _tree_bytes(file: Path) -> int:
     """Return the size of the model with the weights that lie beside its file."""
     return sum(part.stat().st_size for part in _parts(file))
@@ -154,10 +129,6 @@ def _parts(file: Path) -> list[Path]:
     beside = {".xml": file.with_suffix(".bin"), ".onnx": file.with_name(file.name + ".data")}
     weights = beside.get(file.suffix.lower(), file)
     return [file, weights] if weights != file and weights.is_file() else [file]
-
-
-def _folder(cache: Path, key: str) -> Path:
-    return cache / "artifacts" / key
 
 
 def _key(request: Request, module: Builder) -> str:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-_BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int4": 0.5}
+_BYTES: dict[Precision, float] = {
+    "fp32": 4,
+    "fp16": 2,
+    "bf16": 2,
+    "int8": 1,
+    "int4": 0.5,
+    "q4_0": 0.5,
+}
 _MS_PER_S = NS_PER_S // NS_PER_MS
 _MACS_PER_S = 10e9  # of fp32; other precisions in proportion to their bytes
 _BYTES_PER_S = 10e9  # read from memory

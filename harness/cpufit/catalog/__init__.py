@@ -1,5 +1,6 @@
-"""Model cards: what cpufit can rebuild, as data."""
+"""Model cards and their variants: what cpufit can rebuild, as data."""
 
-from cpufit.catalog.cards import load_models, model_of_file, pick
+from cpufit.catalog.cards import load_models, model_of_file, pick, read_cards
+from cpufit.catalog.variants import standard, with_variants
 
-__all__ = ["load_models", "model_of_file", "pick"]
+__all__ = ["load_models", "model_of_file", "pick", "read_cards", "standard", "with_variants"]

@@ -1,13 +1,17 @@
-"""Read the model cards that ship and describe a file the user brings."""
+"""Read model cards, those that ship and the user's own, and describe a file the user brings."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpufit.catalog.checks import check
+from cpufit.catalog.counts import counts
+from cpufit.catalog.variants import named
 from cpufit.config import parse_tables, read_toml
-from cpufit.errors import DataError, UsageError, unknown
+from cpufit.errors import DataError, UsageError
 from cpufit.schema import Model
 
 if TYPE_CHECKING:
@@ -19,21 +23,51 @@ _FOLDER = Path(__file__).parent / "models"
 @cache
 def load_models() -> dict[str, Model]:
     """Return every catalog card by name, smallest families first, in file order."""
+    files = {path: _read(path) for path in sorted(_FOLDER.glob("*.toml"))}
+    names = {name for cards in files.values() for name in cards}
     models: dict[str, Model] = {}
-    for path in sorted(_FOLDER.glob("*.toml")):
-        for name, model in parse_tables(Model, read_toml(path), path).items():
-            if name in models:
-                raise UsageError(f"{path}: {name}: a card of that name exists already")
-            models[name] = model
+    for path, cards in files.items():
+        check(cards, names, str(path))
+        for name in cards.keys() & models.keys():
+            raise UsageError(f"{path}: {name}: a card of that name exists already")
+        models |= cards
     return models
 
 
 def pick(name: str) -> Model:
-    """Return the card called `name`; raise UsageError naming the nearest one."""
-    models = load_models()
-    if name not in models:
-        raise unknown("model", name, models)
-    return models[name]
+    """Return the card, or the variant of a card, called `name`.
+
+    Raises UsageError naming the nearest one.
+    """
+    return named(name, load_models())
+
+
+def read_cards(path: Path) -> dict[str, Model]:
+    """Read cards of the user's own, by name; parameters and MACs may be left out.
+
+    Raises DataError where there is no such file, UsageError listing all that is wrong in it.
+    """
+    tables = read_toml(path)
+    if "cells" in tables:
+        raise UsageError(f"{path} is a suite, no model card", f"cpufit run --suite {path}")
+    if not tables:
+        raise UsageError(f"{path} holds no card", "describe a model in a table [NAME]")
+    uncounted = {
+        name: {"parameters": 0, "macs": 0, **table} if isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+    cards = parse_tables(Model, uncounted, path)
+    shipped = load_models()
+    check(cards, {*cards, *shipped}, str(path))
+    for name, card in cards.items():
+        if name in shipped:
+            raise UsageError(f"{path}: {name}: a card of that name ships", "give it another name")
+        if card.real:
+            raise UsageError(
+                f"{path}: {name}.real: cards of your own have synthetic weights",
+                "leave it out, and name a file with weights on the command line instead",
+            )
+    return {name: _counted(card) for name, card in cards.items()}
 
 
 def model_of_file(path: Path) -> Model:
@@ -50,3 +84,15 @@ def model_of_file(path: Path) -> Model:
         source=f"your file {path.name}",
         file=str(path.resolve()),
     )
+
+
+def _read(path: Path) -> dict[str, Model]:
+    return parse_tables(Model, read_toml(path), path)
+
+
+def _counted(card: Model) -> Model:
+    shape = card.decoder or card.encoder
+    if shape is None:
+        return card
+    parameters, macs = counts(shape)
+    return replace(card, parameters=parameters, macs=macs)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from cpufit.run.flow import Place
     from cpufit.run.request import Request
     from cpufit.schema import Record
 
@@ -27,6 +28,8 @@ app = App(
     help="Measure AI models on this CPU and say which tier of model it can run.",
     default_parameter=Parameter(show_default=False, negative=()),
 )
+cache_app = App(name="cache")
+app.command(cache_app)
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 
@@ -46,6 +49,7 @@ def run(
     threads: Annotated[tuple[int, ...], Many] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
     cache: Path | None = None,
+    cache_max: str = "",
     resume: bool = False,
 ) -> None:
     """Measure a suite's cells, each in a fresh process, and write results and report.
@@ -53,15 +57,18 @@ def run(
     Parameters
     ----------
     files
-        Your own .gguf, .onnx or .xml models, measured instead of the suite.
+        Your own, measured instead of the suite: models (.gguf, .onnx, .xml), or model cards
+        (.toml), tables as in the catalog, whose 'parameters' and 'macs' may be left out. Cards
+        get synthetic weights and run on every runtime, language models at int4, others at int8.
     suite
         What to run: a name of 'cpufit list suites', or a TOML file; 'quick' by default.
     model
-        Only these models; any of 'cpufit list models'.
+        Only these models; any of 'cpufit list models', or a variant: 'mistral-7b@ffn60' (60 % of
+        the FFN width), '@depth75' (75 % of the layers), '@lowrank4' (factorised to a quarter).
     runtime
         Only these runtimes: llama.cpp, onnxruntime, openvino.
     precision
-        Only these: fp32, fp16, bf16, int8, int4.
+        Only these: fp32, fp16, bf16, int8, int4, q4_0.
     scenario
         Only these: latency, throughput, memory, energy.
     weights
@@ -74,10 +81,15 @@ def run(
         Folder for results and report; ./cpufit-results by default.
     cache
         Folder for the models that are built; the user's cache folder by default.
+    cache_max
+        Most that folder may hold, such as 20GB: the least recently used models make room. By
+        default only the disk sets a limit.
     resume
         Go on with the newest run in the output folder.
     """
+    from cpufit.cli.sizes import parse_size
     from cpufit.plan import Selection
+    from cpufit.run import flow
     from cpufit.run.request import Request
 
     selection = Selection(
@@ -94,7 +106,9 @@ def run(
         selection=selection,
         files=tuple(str(path.resolve()) for path in files),
     )
-    _run(request, output, cache, resume)
+    limit = parse_size(cache_max, "--cache-max") if cache_max else None
+    place = flow.Place(output=output, cache=_cache(cache), cache_limit_bytes=limit)
+    _run(request, place, resume)
 
 
 @app.command
@@ -138,6 +152,7 @@ def list_(
     what: Literal["models", "runtimes", "scenarios", "suites", "tiers"],
     /,
     *,
+    variants: bool = False,
     json: bool = False,
 ) -> None:
     """Show what there is.
@@ -146,16 +161,20 @@ def list_(
     ----------
     what
         Which list.
+    variants
+        Of models: the usual three compressed forms of each, instead of the models themselves.
     json
         For machines.
     """
     from cpufit.cli import listing
 
-    console = _console()
+    if variants and what != "models":
+        raise UsageError("--variants goes with `list models` only", "leave it away")
+    chosen = "variants" if variants else what
     if json:
-        print(listing.as_json(what))
+        print(listing.as_json(chosen))
     else:
-        console.print(listing.as_table(what))
+        _console().print(listing.as_table(chosen))
 
 
 @app.command
@@ -199,6 +218,41 @@ def fetch(models: Words = (), /, *, cache: Path | None = None) -> None:
         console.print(f"{card.name}: {real.fetch(card, root)}", soft_wrap=True)
 
 
+@cache_app.default
+def cache_(*, cache: Path | None = None, json: bool = False) -> None:
+    """Show the models that were built: sizes, and which was used last.
+
+    Parameters
+    ----------
+    cache
+        Which folder; the user's cache folder by default.
+    json
+        For machines.
+    """
+    from cpufit.cli import stock
+
+    if json:
+        print(stock.as_json(_cache(cache)))
+    else:
+        _console().print(stock.as_table(_cache(cache)), soft_wrap=True)
+
+
+@cache_app.command
+def clear(models: Words = (), /, *, cache: Path | None = None) -> None:
+    """Remove models that were built; those that a running process uses stay.
+
+    Parameters
+    ----------
+    models
+        Only these, as `cpufit cache` calls them; all by default.
+    cache
+        Which folder; the user's cache folder by default.
+    """
+    from cpufit.cli import stock
+
+    _console().print(stock.cleared_as_text(stock.clear(_cache(cache), models)), soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     try:
@@ -214,7 +268,7 @@ def main() -> None:
         sys.exit(0)
 
 
-def _run(request: Request, output: Path, cache: Path | None, resume: bool) -> None:
+def _run(request: Request, place: Place, resume: bool) -> None:
     from cpufit import config, store
     from cpufit.cli.progress import Watcher
     from cpufit.report import html
@@ -223,13 +277,12 @@ def _run(request: Request, output: Path, cache: Path | None, resume: bool) -> No
     from cpufit.run.request import Request
 
     console, settings = _console(), config.load_settings()
-    place = flow.Place(output=output, cache=_cache(cache))
     if resume and request != Request():
         raise UsageError(
             "--resume goes on with what the run was asked to do",
             "leave the other options away, or start a new run",
         )
-    todo = flow.resume(store.newest(output), place) if resume else flow.begin(request, place)
+    todo = flow.resume(store.newest(place.output), place) if resume else flow.begin(request, place)
     interrupted = False
     with Watcher(console, settings) as watcher:
         try:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cpufit import config, units
-from cpufit.catalog import load_models
+from cpufit.catalog import load_models, standard
 from cpufit.errors import UnsupportedError
 from cpufit.probes import doctor
 from cpufit.probes.doctor import Check
@@ -64,8 +64,11 @@ def checks_as_json(checks: Sequence[Check]) -> str:
 
 def _entries(what: str) -> list[dict[str, Any]]:
     settings = config.load_settings()
-    if what == "models":
-        return [asdict(m) | {"runs_on": _runs_on(m)} for m in load_models().values()]
+    if what in ("models", "variants"):
+        cards = list(load_models().values())
+        if what == "variants":
+            cards = [variant for card in cards for variant in standard(card)]
+        return [asdict(card) | {"runs_on": _runs_on(card)} for card in cards]
     if what == "runtimes":
         return [
             {"name": n, **asdict(e), "version": installed_version(n)} for n, e in RUNTIMES.items()
@@ -140,6 +143,7 @@ def _tiers(entries: list[dict[str, Any]]) -> Shown:
 
 _SHOWN = {
     "models": _models,
+    "variants": _models,
     "runtimes": _runtimes,
     "scenarios": _scenarios,
     "suites": _suites,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cpufit import units
+from cpufit import analyse, units
 from cpufit.report.figures import response
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ COLUMNS = (
     ("memory", "Peak, + over baseline", True),
     ("size", "File", True),
     ("load", "Load", True),
+    ("cosine", "Cosine to fp32", True),
     ("verdict", "Verdict", False),
 )
 NO_THRESHOLD, NOT_MEASURED = "no threshold", "not measured"
@@ -49,6 +50,7 @@ class CellRow:
     memory: tuple[str, ...]
     size: str
     load: str
+    cosine: tuple[str, ...]
     verdict: tuple[str, ...]
     keys: tuple[str | float | None, ...]  # what each column sorts by; None sorts last
 
@@ -59,13 +61,13 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
     main, speed, word = response(row), _speed(row), verdict(row)
     peak = outcome.memory.peak_bytes if outcome.memory else None
     size = record.artifact.size_bytes if record.artifact else None
-    model = (record.title or cell.model) + (f" @{cell.variant}" if cell.variant else "")
+    model = record.title or cell.card
     counted = main or speed
     return CellRow(
         row=row,
         model=model,
         host=hosts[record.host.fingerprint] if len(hosts) > 1 else "",
-        format=record.artifact.format if record.artifact else "",
+        format=_format(row),
         threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
         response=_response_words(row, main),
         rate=_rate_words(row, speed),
@@ -73,12 +75,14 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
         memory=_memory_words(row),
         size=units.size(size) if size else "",
         load=units.duration(outcome.load_ns) if outcome.load_ns else "",
+        cosine=_cosine_words(row),
         verdict=(word, _worst_words(row)) if word in ("over", "undecided") else (word,),
         keys=(
             model.lower(), cell.weights, cell.precision, cell.runtime, cell.scenario,
             cell.threads + cell.batch / 1e6, round(main.p50) if main else None,
             float(f"{speed.rate:.6g}") if speed and speed.rate else None,
-            counted.n if counted else None, peak, size, outcome.load_ns or None, word,
+            counted.n if counted else None, peak, size, outcome.load_ns or None,
+            row.cosine, word,
         ),
     )  # fmt: skip
 
@@ -155,6 +159,20 @@ def _memory_words(row: Row) -> tuple[str, ...]:
     )
 
 
+def _format(row: Row) -> str:
+    """Return the exact number format where the precision's name does not say it all."""
+    found = row.record.artifact.format if row.record.artifact else ""
+    return "" if found.upper() == row.record.cell.precision.upper() else found
+
+
+def _cosine_words(row: Row) -> tuple[str, ...]:
+    if row.cosine is None:
+        return ("",)
+    lowest = analyse.LOWEST_COSINE[row.record.cell.precision]
+    words = units.cosine(row.cosine)
+    return (words, f"below {lowest:g}") if row.inexact else (words,)
+
+
 def _worst_words(row: Row) -> str:
     worst = verdict(row)
     found = [metric for metric in row.metrics if metric.verdict == worst]
@@ -198,6 +216,7 @@ def _sections(row: Row) -> list[Section]:
         ("Why it was not measured", _pairs({"Reason": outcome.reason, "Remedy": outcome.remedy})),
         ("Measured", _metric_table(row)),
         ("Memory", _memory_pairs(row)),
+        ("Numerics", _numerics_pairs(row)),
         ("Run", _run_pairs(row)),
         ("Artifact", _artifact_pairs(row)),
         ("Settings", _pairs(outcome.settings)),
@@ -252,6 +271,13 @@ def _memory_pairs(row: Row) -> list[list[str]]:
     )
 
 
+def _numerics_pairs(row: Row) -> list[list[str]]:
+    found = row.record.outcome.numerics
+    if found is None:
+        return []
+    return _pairs({"Cosine to fp32": units.cosine(found.cosine), "Of what": found.what})
+
+
 def _run_pairs(row: Row) -> list[list[str]]:
     record, outcome = row.record, row.record.outcome
     return _pairs(
@@ -274,7 +300,7 @@ def _artifact_pairs(row: Row) -> list[list[str]]:
     artifact = record.artifact
     parameters = units.count(record.parameters) if record.parameters else ""
     macs = units.count(record.macs) if record.macs else ""
-    work = {"Parameters": parameters, "MACs": macs}
+    work = {"Made from": record.parent, "Parameters": parameters, "MACs": macs}
     if artifact is None:
         return _pairs(work)
     kv = artifact.kv_bytes_per_token

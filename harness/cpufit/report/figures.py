@@ -240,21 +240,21 @@ def _best(
     pairs: Sequence[tuple[Row, T]], cost: Callable[[tuple[Row, T]], float]
 ) -> list[tuple[Row, T]]:
     """Keep, of each model, precision and kind of weights at batch 1, the pair of least cost."""
-    kept: dict[tuple[str, str, str, str], tuple[Row, T]] = {}
+    kept: dict[tuple[str, str, str], tuple[Row, T]] = {}
     for pair in sorted(pairs, key=cost):
         cell = pair[0].record.cell
         if cell.batch == 1:
-            kept.setdefault((cell.model, cell.variant, cell.precision, cell.weights), pair)
+            kept.setdefault((cell.card, cell.precision, cell.weights), pair)
     return list(kept.values())
 
 
 def _name(axes: Axes, top: float, row: Row, value: str, colour: str) -> None:
     """Write the row's name left and its value right, above its data."""
     cell = row.record.cell
-    label = f"{row.record.title or cell.model} {cell.precision.upper()}"
-    label += ", real weights" if cell.weights == "real" else ""
-    room = 60 - len(value)
-    label = label if len(label) <= room else label[: room - 1] + "\u2026"
+    title = row.record.title or cell.card
+    tail = f" {cell.precision.upper()}" + (", real weights" if cell.weights == "real" else "")
+    room = 60 - len(value) - len(tail)
+    label = (title if len(title) <= room else title[: room - 1] + "\u2026") + tail
     across = axes.get_yaxis_transform()
     axes.text(0, top + 8, label, ha="left", va="center", transform=across)
     axes.text(1, top + 8, value, ha="right", va="center", transform=across, color=colour)

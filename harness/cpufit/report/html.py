@@ -32,6 +32,7 @@ def render(records: Sequence[Record], settings: Settings) -> str:
     )
     environment.filters["duration"] = units.duration
     environment.filters["against"] = view.against
+    environment.filters["inexact"] = view.inexact_words
     page = view.page(records, settings)
     return environment.get_template("report.html.j2").render(
         page=page,

@@ -36,20 +36,20 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def cell_table(rows: Sequence[Row]) -> Table:
     """Return the live table of finished cells."""
-    found = table(
-        "", ("model", "weights", "prec", "runtime", "scenario", "result", ">peak", "verdict"), ()
-    )
+    columns = "model weights prec runtime scenario result >peak >cosine verdict".split()
+    found = table("", columns, ())
     for row in rows:
         cell, outcome = row.record.cell, row.record.outcome
         peak = units.size(outcome.memory.peak_bytes) if outcome.memory else ""
         found.add_row(
-            cell.model,
+            cell.card,
             cell.weights,
-            cell.precision,
+            cell.precision.upper(),
             cell.runtime,
             _scenario(row.record),
             headline(row),
             peak,
+            cosine(row),
             verdict(row),
         )
     return found
@@ -57,9 +57,9 @@ def cell_table(rows: Sequence[Row]) -> Table:
 
 def cell_line(row: Row) -> str:
     """Return one finished cell as a line of plain text, for logs and pipes."""
-    return f"{row.record.cell.id}: {headline(row)}" + (
-        f" [{v}]" if (v := verdict(row).plain) else ""
-    )
+    words = f"{row.record.cell.id}: {headline(row)}"
+    words += f", cosine {found}" if (found := cosine(row).plain) else ""
+    return words + (f" [{found}]" if (found := verdict(row).plain) else "")
 
 
 def headline(row: Row) -> str:
@@ -79,11 +79,17 @@ def verdict(row: Row) -> Text:
     return Text(row.verdict, style=_STYLE[row.verdict]) if row.verdict else Text()
 
 
+def cosine(row: Row) -> Text:
+    """Return how near the outputs are to float32's, coloured where too far; '' if not checked."""
+    if row.cosine is None:
+        return Text()
+    return Text(units.cosine(row.cosine), style="red" if row.inexact else "")
+
+
 def summary(records: Sequence[Record], settings: Settings) -> Group:
     """Return the end of a run: the tier and why, the flagged cases, what was not measured."""
-    from cpufit.report.view import (
-        picks,
-    )  # draws on matplotlib, which a running bar must not wait for
+    # These draw on matplotlib, which a running bar must not wait for.
+    from cpufit.report.view import inexact_words, picks
 
     rows = analyse.rows(records, settings.thresholds)
     parts: list[RenderableType] = []
@@ -93,6 +99,8 @@ def summary(records: Sequence[Record], settings: Settings) -> Group:
         here = [row for row in rows if row.record.host.fingerprint == host.fingerprint]
         parts += _sentences("\nWhat answers in time here", [_pick(p) for p in picks(here)])
     parts += _flags(analyse.flags(rows), settings.thresholds.latency_ms)
+    far = [f"{row.label}: {inexact_words(row)}" for row in analyse.inexact(rows)]
+    parts += _sentences("\nOutputs far from float32", far)
     parts += _missing(rows)
     return Group(*parts)
 

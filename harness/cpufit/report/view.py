@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import analyse, sizing, units
-from cpufit.report import cells, figures
+from cpufit.report import cells, compressing, figures, matrix
 from cpufit.report.figures import response
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from cpufit.analyse import Flag, Row
     from cpufit.report.cells import CellRow
+    from cpufit.report.compressing import Comparison
     from cpufit.report.figures import Drawing
+    from cpufit.report.matrix import Matrix
     from cpufit.schema import Host, Record, Settings
     from cpufit.sizing import Recommendation, TierFit
 
@@ -39,13 +41,23 @@ class HostBlock:
     host: Host
     facts: tuple[tuple[str, str], ...]
     recommendation: Recommendation
-    titles: dict[str, str]  # model name -> title
-    reasons: dict[tuple[str, str], str]  # (model, precision) -> why it was not measured
+    titles: dict[str, str]  # card -> title
+    reasons: dict[tuple[str, str], str]  # (card, precision) -> why it was not measured
     picks: tuple[Pick, ...]
     over: tuple[Flag, ...]
     undecided: tuple[Flag, ...]
     over_heading: str
+    inexact: tuple[Row, ...]
+    inexact_heading: str  # '' where nothing was checked
     drawings: tuple[Drawing, ...]
+    matrices: tuple[Matrix, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def without_vnni(self) -> bool:
+        """Whether this is an x86 CPU whose 8-bit products saturate."""
+        host = self.host
+        return host.arch == "x86_64" and not any("vnni" in flag for flag in host.flags)
 
     def rest(self) -> list[TierFit]:
         """Return the tiers that are neither recommended nor next, for completeness."""
@@ -72,6 +84,7 @@ class Page:
     summary: str
     weights: str
     limits: tuple[tuple[str, str], ...]
+    lowest: tuple[tuple[str, str], ...]  # precision, cosine to float32 it should keep
     hosts: tuple[HostBlock, ...]
     cells: tuple[CellRow, ...]
     filters: tuple[tuple[str, tuple[str, ...]], ...]
@@ -103,6 +116,9 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
             ("latency of one inference", units.duration(limits.latency_ms * units.NS_PER_MS)),
             ("TTFT", units.duration(limits.ttft_ms * units.NS_PER_MS)),
             ("TPOT", units.duration(limits.tpot_ms * units.NS_PER_MS)),
+        ),
+        lowest=tuple(
+            (p.upper(), f"{v:g}") for p, v in analyse.LOWEST_COSINE.items() if p != "fp32"
         ),
         hosts=tuple(blocks),
         cells=tuple(rows),
@@ -149,7 +165,7 @@ def _summary(table: Sequence[Row]) -> str:
     dates = sorted(row.record.recorded_at[:10] for row in table)
     when = f"on {dates[0]}" if dates[0] == dates[-1] else f"from {dates[0]} to {dates[-1]}"
     measured = sum(row.ok for row in table)
-    models = len({row.record.cell.model for row in table})
+    models = len({row.record.cell.card for row in table})
     missing = len(table) - measured
     words = f"{_plural(len(table), 'cell')} of {_plural(models, 'model')}, recorded {when}: "
     words += f"{measured} measured"
@@ -182,19 +198,23 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         host=host,
         facts=host_facts(host),
         recommendation=sizing.recommend(rows, host, settings.tiers),
-        titles={r.record.cell.model: r.record.title for r in rows if r.record.title},
+        titles={r.record.cell.card: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
         picks=tuple(picks(rows)),
         over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
         undecided=tuple(flag for flag in flags if flag.metric.verdict == "undecided"),
         over_heading=_over_heading(rows),
+        inexact=tuple(analyse.inexact(rows)),
+        inexact_heading=_inexact_heading(rows),
         drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
+        matrices=matrix.matrices(rows),
+        comparisons=compressing.comparisons(rows),
     )
 
 
 def _reasons(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
     return {
-        (row.record.cell.model, row.record.cell.precision): (
+        (row.record.cell.card, row.record.cell.precision): (
             f"{row.record.outcome.status} on {row.record.cell.runtime}: {row.record.outcome.reason}"
         )
         for row in rows
@@ -208,6 +228,21 @@ def _over_heading(rows: Sequence[Row]) -> str:
     limit = units.duration(limits.pop()) if len(limits) == 1 else "the threshold"
     over = sum(metric.verdict == "over" for metric in judged)
     return f"Over {limit}: {over:,} of {_plural(len(judged), 'judged case')}"
+
+
+def _inexact_heading(rows: Sequence[Row]) -> str:
+    checked = {row.label for row in rows if row.cosine is not None}
+    if not checked:
+        return ""
+    far = len(analyse.inexact(rows))
+    return f"Outputs far from float32: {far:,} of {len(checked):,} checked"
+
+
+def inexact_words(row: Row) -> str:
+    """Say how far outputs are from float32's, and what their precision should keep."""
+    precision = row.record.cell.precision
+    lowest = analyse.LOWEST_COSINE[precision]
+    return f"cosine {units.cosine(row.cosine or 0.0)}, {precision.upper()} should keep {lowest:g}"
 
 
 def against(flag: Flag) -> str:
@@ -373,7 +408,7 @@ def suite(records: Sequence[Record]) -> str:
     scenarios: dict[tuple[str, str, str, str], list[str]] = {}
     for record in records:
         cell = record.cell
-        key = (cell.model, cell.runtime, cell.precision, cell.weights)
+        key = (cell.card, cell.runtime, cell.precision, cell.weights)
         scenarios.setdefault(key, []).append(cell.scenario)
     for (model, *rest), found in scenarios.items():
         runtime, precision, weights = rest

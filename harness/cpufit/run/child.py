@@ -21,7 +21,7 @@ from cpufit.schema import Job, Message, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cpufit.schema import Artifact
+    from cpufit.schema import Artifact, Numerics
 
 _JOB = TypeAdapter(Job)
 _MESSAGE = TypeAdapter(Message)
@@ -36,9 +36,10 @@ _UNLOAD_S = 10.0  # a child that has said its last word may still unload a model
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a child: an artifact, an outcome, or (log) the traceback of a bug."""
+    """What came of a child: what it was asked for, an outcome, or (log) the traceback of a bug."""
 
     artifact: Artifact | None = None
+    numerics: Numerics | None = None
     outcome: Outcome | None = None
     log: str = ""
 
@@ -72,8 +73,8 @@ def ask(job: Job, timeout_s: float, on_stage: Callable[[str], None]) -> Reply:
         finally:
             os.close(pipe)
             _kill(process)
-        if last.artifact or last.outcome:
-            return Reply(artifact=last.artifact, outcome=last.outcome)
+        if last.artifact or last.numerics or last.outcome:
+            return Reply(last.artifact, last.numerics, last.outcome)
         text = _tail(log)
     return Reply(outcome=_death(process.returncode, stage, text, oom_before), log=text)
 

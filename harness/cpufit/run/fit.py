@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts import cache
+from cpufit.artifacts import asis, storage
 from cpufit.measure import load_options
 from cpufit.probes.memory import host_available_bytes
 from cpufit.schema import Outcome
@@ -20,9 +20,27 @@ _PROCESS_BYTES = 128 * MIB  # an interpreter with a runtime, before any model
 _DISK_RESERVE_BYTES = 256 * MIB
 
 
-def too_large_to_make(request: Request, module: Builder, root: Path) -> Outcome | None:
-    """Return why the artifact cannot be written, None where it can."""
-    need, free = module.estimate_bytes(request), cache.free_bytes(root)
+def too_large_to_make(
+    request: Request, module: Builder, root: Path, limit_bytes: int | None
+) -> Outcome | None:
+    """Return why the artifact cannot be written, None where it can.
+
+    The least recently used artifacts of the cache go where that makes the room for it.
+    """
+    if module is asis:  # nothing is written
+        return None
+    need = module.estimate_bytes(request)
+    storage.make_room(root, need, limit_bytes, _DISK_RESERVE_BYTES)
+    free, held = storage.free_bytes(root), storage.total_bytes(root)
+    if limit_bytes is not None and held + need > limit_bytes:
+        return Outcome(
+            status="skipped",
+            reason=(
+                f"the artifact needs {size(need)} of the cache, which may hold "
+                f"{size(limit_bytes)} and has {size(held)} in it"
+            ),
+            remedy="allow more with --cache-max, or wait for what uses the cache",
+        )
     if need + _DISK_RESERVE_BYTES <= free:
         return None
     return Outcome(

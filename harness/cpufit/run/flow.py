@@ -1,18 +1,20 @@
 """The whole road of a run: cells in, one process each, a stored record each. Start reading here.
 
-plan -> for each cell: artifact (made once, in a process of its own) -> fits? -> measured in a
-fresh process -> record -> on disk
+plan -> for each cell: artifact (made once, in a process of its own) -> fits? -> its precision
+checked (once, likewise) -> measured in a fresh process -> record -> on disk
 """
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from cpufit import store
-from cpufit.artifacts import cache
+from cpufit import numerics, store
+from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError, DataError, UnavailableError
 from cpufit.probes import energy, host
 from cpufit.run import child, fit
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.run.request import Plan, Request
-    from cpufit.schema import Artifact, Cell, Host
+    from cpufit.schema import Artifact, Cell, Host, Numerics
+
+    Checks = dict[tuple[str, ...], "Checked"]  # by what `_checked_of` says
 
 _BUILD_TIMEOUT_S = 1800.0
 
@@ -51,6 +55,16 @@ class Place:
 
     output: Path
     cache: Path
+    cache_limit_bytes: int | None = None  # of all artifacts together
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking a precision came to."""
+
+    numerics: Numerics | None = None
+    notes: tuple[str, ...] = ()  # why there is none, though there should be
+    log: str = ""  # the traceback of a bug
 
 
 @dataclass(frozen=True)
@@ -96,9 +110,14 @@ def go(run: Run, place: Place, observer: Observer) -> None:
     """
     here = host.describe()
     observer.planned(run.plan, run.done)
+    checks = {
+        _checked_of(record.cell): Checked(record.outcome.numerics)
+        for record in run.done
+        if record.outcome.numerics
+    }
     for cell in run.cells:
         observer.started(cell)
-        artifact, outcome, log = run_cell(cell, run.plan, place, observer)
+        artifact, outcome, log = run_cell(cell, run.plan, place, observer, checks)
         if log:
             outcome = _keep_log(outcome, log, cell, run.results.path)
         record = _record(cell, run.plan, here, artifact, outcome, run.results.path.stem)
@@ -107,9 +126,12 @@ def go(run: Run, place: Place, observer: Observer) -> None:
 
 
 def run_cell(
-    cell: Cell, plan: Plan, place: Place, observer: Observer
+    cell: Cell, plan: Plan, place: Place, observer: Observer, checks: Checks
 ) -> tuple[Artifact | None, Outcome, str]:
-    """Take one cell from its card to its outcome; nothing a cell does ends the run."""
+    """Take one cell from its card to its outcome; nothing a cell does ends the run.
+
+    A check that is not among `checks` is made and added.
+    """
     try:
         _check_host(cell, plan)
         artifact, outcome, log = _artifact(cell, plan, place, observer)
@@ -117,10 +139,13 @@ def run_cell(
         return None, Outcome.of_error(error), ""
     if artifact is None or outcome is not None:
         return artifact, outcome or Outcome(status="failed", reason="no artifact"), log
-    reply = child.ask(
-        _job("measure", cell, plan, place, artifact), plan.budget.timeout_s, observer.stage
-    )
-    return artifact, reply.outcome or Outcome(status="failed", reason="no outcome"), reply.log
+    checked = _check(cell, plan, place, artifact, observer, checks)
+    job = _job("measure", cell, plan, place.cache, artifact)
+    reply = child.ask(job, plan.budget.timeout_s, observer.stage)
+    outcome = reply.outcome or Outcome(status="failed", reason="no outcome")
+    notes = (*outcome.notes, *checked.notes)
+    outcome = replace(outcome, numerics=checked.numerics, notes=notes)
+    return artifact, outcome, checked.log + reply.log
 
 
 def _check_host(cell: Cell, plan: Plan) -> None:
@@ -142,19 +167,58 @@ def _artifact(
     artifact = cache.find(request, module, place.cache)
     problem = fit.too_large_to_run(cell, model, scenario, artifact, request, module)
     if problem is None and artifact is None:
-        problem = fit.too_large_to_make(request, module, place.cache)
+        problem = fit.too_large_to_make(request, module, place.cache, place.cache_limit_bytes)
     if problem is not None or artifact is not None:
         return artifact, problem, ""
     observer.stage("making the artifact")
-    reply = child.ask(_job("make", cell, plan, place), _BUILD_TIMEOUT_S, observer.stage)
+    job = _job("make", cell, plan, place.cache)
+    reply = child.ask(job, _BUILD_TIMEOUT_S, observer.stage)
     return reply.artifact, reply.outcome, reply.log
+
+
+def _check(
+    cell: Cell,
+    plan: Plan,
+    place: Place,
+    artifact: Artifact,
+    observer: Observer,
+    checks: Checks,
+) -> Checked:
+    """Return how exact the cell's precision is, asked once; a failure becomes a note."""
+    model, key = plan.models[cell.card], _checked_of(cell)
+    if key not in checks and numerics.applies(cell, model):
+        # Ctrl-C kills the child; what it built for a sample must not stay behind.
+        with tempfile.TemporaryDirectory(prefix="cpufit-") as scratch:
+            root = Path(scratch) if numerics.is_sampled(cell, model) else place.cache
+            job = _job("check", cell, plan, root, artifact)
+            reply = child.ask(job, plan.budget.timeout_s, observer.stage)
+        _trim(artifact, place)
+        notes: tuple[str, ...] = ()
+        if reply.outcome is not None:
+            notes = (f"numerics not checked: {reply.outcome.reason}",)
+        checks[key] = Checked(reply.numerics, notes)
+        return replace(checks[key], log=reply.log)
+    return checks.get(key, Checked())
+
+
+def _trim(artifact: Artifact, place: Place) -> None:
+    """Keep the cache below its limit: a check may have put a model in float32 there."""
+    if place.cache_limit_bytes is not None:
+        # Held, or else what is to be measured now might go; where it went before, its cell says so.
+        with suppress(DataError), storage.held(artifact, place.cache):
+            storage.make_room(place.cache, 0, place.cache_limit_bytes, 0)
+
+
+def _checked_of(cell: Cell) -> tuple[str, ...]:
+    """Return what of a cell its precision's check depends on."""
+    return cell.card, cell.precision, cell.runtime, cell.weights
 
 
 def _job(
     task: Literal["make", "measure", "check"],
     cell: Cell,
     plan: Plan,
-    place: Place,
+    root: Path,
     artifact: Artifact | None = None,
 ) -> Job:
     return Job(
@@ -163,7 +227,7 @@ def _job(
         model=plan.models[cell.card],
         scenario=plan.scenarios[cell.scenario],
         budget=plan.budget,
-        cache=str(place.cache),
+        cache=str(root),
         artifact=artifact,
     )
 
@@ -199,4 +263,6 @@ def _keep_log(outcome: Outcome, log: str, cell: Cell, results: Path) -> Outcome:
     """Write what a dead child said beside the results, so that a bug keeps its traceback."""
     path = results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
     path.write_text(log, encoding="utf-8")
+    if outcome.status == "ok":  # so it was the check that died
+        return replace(outcome, notes=(*outcome.notes, f"the check's last words: {path.name}"))
     return replace(outcome, remedy=outcome.remedy or f"its last words are in {path}")

@@ -12,23 +12,31 @@ from pydantic import TypeAdapter, ValidationError
 from cpufit import config, plan
 from cpufit.artifacts.asis import precision_of
 from cpufit.artifacts.routes import known_suffixes, runtimes_of_file
-from cpufit.catalog import load_models, model_of_file
+from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.plan import Selection
 from cpufit.probes.host import default_threads
+from cpufit.runtimes import RUNTIMES
+from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
-    from cpufit.schema import Budget, Cell, Model, Scenario
+    from collections.abc import Sequence
+
+    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Suite
+
+SUITE = "quick"
+
+_CARDS = ".toml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """The user's words, checked for shape only."""
 
-    suite: str = "quick"
+    suite: str = SUITE
     budget: str = ""  # '' takes the suite's
     selection: Selection = field(default_factory=Selection)
-    files: tuple[str, ...] = ()  # absolute paths of the user's own models
+    files: tuple[str, ...] = ()  # absolute paths of the user's own models and cards
 
     def to_json(self) -> str:
         """Return what is kept in the results file."""
@@ -40,7 +48,7 @@ class Plan:
     """All that is decided before the first process starts."""
 
     cells: tuple[Cell, ...]
-    models: dict[str, Model]
+    models: dict[str, Model]  # by card
     scenarios: dict[str, Scenario]
     budget: Budget
 
@@ -55,29 +63,17 @@ def from_json(text: str, path: Path) -> Request:
 
 def resolve(request: Request) -> Plan:
     """Turn words into cells; raise UsageError or DataError for what does not exist."""
-    settings, suite, models = (
-        config.load_settings(),
-        config.load_suite(request.suite),
-        load_models(),
-    )
+    settings, suite = config.load_settings(), config.load_suite(request.suite)
+    if request.files:
+        _refuse_what_does_not_apply(request)
+    models = _catalog(request.selection, suite)
     plan.check(request.selection, models, settings)
     budget = request.budget or suite.budget
     if budget not in settings.budgets:
         raise unknown("budget", budget, settings.budgets)
     threads = request.selection.threads or (default_threads(),)
     if request.files:
-        models = {}
-        cells: tuple[Cell, ...] = ()
-        for name in request.files:
-            model = _own_model(Path(name), models)
-            cells += plan.cells_of_file(
-                model,
-                precision_of(Path(name)),
-                runtimes_of_file(Path(name).suffix),
-                settings.scenarios,
-                request.selection,
-                threads,
-            )
+        models, cells = _own(request, settings.scenarios, threads)
     else:
         blocks = plan.blocks_of(request.selection, suite.cells)
         cells = plan.cells(blocks, models, settings.scenarios, threads)
@@ -89,14 +85,62 @@ def resolve(request: Request) -> Plan:
     )
 
 
-def _own_model(path: Path, models: dict[str, Model]) -> Model:
-    """Describe a file and add it to `models` under a name no other file has."""
+def _catalog(selection: Selection, suite: Suite) -> dict[str, Model]:
+    """Return the catalog, and the variants that are named beyond it."""
+    in_suite = [name for block in suite.cells for name in block.models]
+    return with_variants(load_models(), [*selection.models, *in_suite])
+
+
+def _own(
+    request: Request, scenarios: dict[str, Scenario], threads: Sequence[int]
+) -> tuple[dict[str, Model], tuple[Cell, ...]]:
+    """Return the user's own models, and the cells of all."""
+    models: dict[str, Model] = {}
+    cells: tuple[Cell, ...] = ()
+    for path in map(Path, request.files):
+        for model in _models_in(path):
+            if model.name in models:
+                raise UsageError(f"two models are called {model.name}", "rename one of them")
+            models[model.name] = model
+            precisions, runtimes = _how_to_run(model, request.selection)
+            cells += plan.cells_of_own(
+                model, precisions, runtimes, scenarios, request.selection, threads
+            )
+    return models, cells
+
+
+def _refuse_what_does_not_apply(request: Request) -> None:
+    chosen = request.selection
+    holds_model = any(Path(name).suffix.lower() != _CARDS for name in request.files)
+    for option, given, reason in (
+        ("--suite", request.suite != SUITE, "--budget sets the time"),
+        ("--model", chosen.models, "all models of the files are measured"),
+        ("--weights", chosen.weights, "cards have synthetic weights, model files their own"),
+        ("--precision", chosen.precisions and holds_model, "a model file has its own"),
+    ):
+        if given:
+            raise UsageError(
+                f"{option} does not go with files of your own: {reason}", "leave it away"
+            )
+
+
+def _models_in(path: Path) -> tuple[Model, ...]:
+    if path.suffix.lower() == _CARDS:
+        return tuple(read_cards(path).values())
     if not runtimes_of_file(path.suffix):
-        raise UsageError(
-            f"no runtime reads {path.name}", f"give a file ending in {', '.join(known_suffixes())}"
-        )
-    model = model_of_file(path)
-    if model.name in models:
-        raise UsageError(f"two files are called {model.name}", "rename one of them")
-    models[model.name] = model
-    return model
+        endings = ", ".join((*known_suffixes(), _CARDS))
+        raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
+    return (model_of_file(path),)
+
+
+def _how_to_run(
+    model: Model, selection: Selection
+) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
+    """Return precisions and runtimes to choose from; a card's are what most people deploy."""
+    if model.file:
+        path = Path(model.file)
+        return (precision_of(path),), runtimes_of_file(path.suffix)
+    usual: Precision = "int4" if model.family == "llm" else "int8"
+    precisions = PRECISIONS if selection.precisions else (usual,)
+    runtimes = [name for name in RUNTIMES if name != "fake" or name in selection.runtimes]
+    return precisions, tuple(runtimes)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.tensors import Array
     from cpufit.schema import Artifact
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -73,6 +74,10 @@ class FakeSession:
         if ms == 0:
             raise DataError(f"the timings give no time for {step.kind}", "add it to the file")
         return Work(run=lambda: self._play(ms), items=items)
+
+    def outputs(self) -> Mapping[str, Array]:
+        """Return nothing: nothing was computed."""
+        return {}
 
     def close(self) -> None:
         """Free the memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from cpufit.runtimes.base import LoadOptions, Step
+    from numpy.typing import NDArray
+
+    from cpufit.runtimes.base import LoadOptions, Session, Step
     from cpufit.runtimes.tensors import Array
     from cpufit.schema import Artifact
 
@@ -34,11 +37,10 @@ _UNRECORDED = {"SUPPORTED_PROPERTIES", "NETWORK_NAME", "LOG_LEVEL"}  # lists and
 class OpenVinoSession:
     """A compiled model with inputs in place: one request for latency, several for throughput."""
 
-    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
+    def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
         check_batch(artifact.inputs, options.batch)
         self._batch = options.batch
-        core = ov.Core()
-        self._compiled = _compile(core, artifact, options)
+        self._compiled = compile_model(core, read_model(core, artifact, options), artifact, options)
         count = 1
         if options.goal == "throughput":
             count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -48,7 +50,7 @@ class OpenVinoSession:
             for request in self._queue:
                 request.set_tensor(spec.name, tensor)
         self._throughput = options.goal == "throughput"
-        self.settings: Mapping[str, str] = _resolved(core, self._compiled, len(self._queue))
+        self.settings: Mapping[str, str] = resolved(core, self._compiled, len(self._queue))
         self.notes: tuple[str, ...] = ()
 
     def prepare(self, step: Step) -> Work:
@@ -58,7 +60,7 @@ class OpenVinoSession:
         """
         if step.kind != "infer":
             raise UnsupportedError(
-                f"openvino has no {step.kind} step here", "language models run on llama.cpp"
+                f"openvino has no {step.kind} step for this model", "language models have"
             )
         if self._throughput:
             return self._many()
@@ -69,7 +71,7 @@ class OpenVinoSession:
                 # Without sharing, the outputs would be copied inside the timed region.
                 infer(share_outputs=True)
             except RuntimeError as error:
-                raise DataError(f"openvino cannot run the model: {_reason(error)}") from error
+                raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
 
         return Work(run=once, items=self._batch)
 
@@ -95,7 +97,7 @@ class OpenVinoSession:
                     queue.start_async()
                 queue.wait_all()
             except RuntimeError as error:
-                raise DataError(f"openvino cannot run the model: {_reason(error)}") from error
+                raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
 
         return Work(run=rounds, items=self._batch * passes)
 
@@ -109,30 +111,59 @@ class OpenVino:
         """Return the versions of openvino, with its build number, and numpy."""
         return {"openvino": ov.get_version(), "numpy": np.__version__}
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> OpenVinoSession:
-        """Load an OpenVINO IR or ONNX file; raise DataError in words where OpenVINO refuses it."""
-        return OpenVinoSession(artifact, options)
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Load an OpenVINO IR or ONNX file; raise DataError in words where OpenVINO refuses it.
+
+        With room for tokens it is a language model's; see `OpenVinoDecoderSession`.
+        """
+        if options.context_tokens:
+            from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
+
+            return OpenVinoDecoderSession(ov.Core(), artifact, options)
+        return OpenVinoSession(ov.Core(), artifact, options)
 
 
 RUNTIME = OpenVino()
 
 
-def _compile(core: Any, artifact: Artifact, options: LoadOptions) -> Any:
-    config = {
-        "PERFORMANCE_HINT": _HINTS[options.goal],
-        "INFERENCE_NUM_THREADS": options.threads,
-    }
-    try:
+def read_model(core: Any, artifact: Artifact, options: LoadOptions) -> Any:
+    """Read the file, its open axes fixed; raise DataError in words where OpenVINO refuses it."""
+    with _explained(artifact):
         model = core.read_model(artifact.path)
         if artifact.inputs:
             model.reshape({spec.name: shape_of(spec, options.batch) for spec in artifact.inputs})
+        return model
+
+
+def compile_model(core: Any, model: Any, artifact: Artifact, options: LoadOptions) -> Any:
+    """Compile for the CPU with the hint for the goal; raise DataError like `read_model`."""
+    config: dict[str, str | int] = {
+        "PERFORMANCE_HINT": _HINTS[options.goal],
+        "INFERENCE_NUM_THREADS": options.threads,
+    }
+    if options.context_tokens:
+        config["PERFORMANCE_HINT_NUM_REQUESTS"] = 1  # else one request gets a share of the threads
+    with _explained(artifact):
         return core.compile_model(model, "CPU", config)
+
+
+def in_place(array: NDArray[Any]) -> Any:
+    """Return a tensor in the very memory of a contiguous array, which it keeps alive."""
+    return ov.Tensor(array, shared_memory=True)
+
+
+@contextmanager
+def _explained(artifact: Artifact) -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         name = Path(artifact.path).name
-        raise DataError(f"openvino cannot load {name}: {_reason(error)}", _remedy(error)) from error
+        raise DataError(
+            f"openvino cannot load {name}: {reason_of(error)}", _remedy(error)
+        ) from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Shorten OpenVINO's message to what a user can act on: one line, no source positions."""
     lines = [line for line in str(error).splitlines() if not _NOISE.match(line)]
     text = " ".join(" ".join(lines).split())
@@ -157,7 +188,7 @@ def _remedy(error: Exception) -> str:
     return ""
 
 
-def _resolved(core: Any, compiled: Any, requests: int) -> dict[str, str]:
+def resolved(core: Any, compiled: Any, requests: int) -> dict[str, str]:
     """Return every property as the compiled model reports it, and what the CPU can do."""
     names = sorted(set(compiled.get_property("SUPPORTED_PROPERTIES")) - _UNRECORDED)
     settings = {name: _plain(compiled.get_property(name)) for name in names}

@@ -72,6 +72,8 @@ def _check_kind(file: Path, header: Header) -> None:
         )
     if not header.tensors:
         raise DataError(f"{file} holds no weights", "name a model, not a vocabulary")
+    if header.keys.get(f"{_architecture(header)}.attention.causal") is False:
+        raise DataError(f"{file} is an encoder", "name a model that generates text")
 
 
 def _number(header: Header, key: str, default: int = 0) -> int:

@@ -47,9 +47,10 @@ def pool(model: str, kind: str, fan_in: int) -> Floats:
     between 0.75 and 1.25.
     """
     name = f"{model}/{kind}/{fan_in}".encode()
-    draws = np.frombuffer(hashlib.shake_128(name).digest(2 * _PARTS * SIZE), "<u2")
+    parts = 1 if kind == "norm" else _PARTS
+    draws = np.frombuffer(hashlib.shake_128(name).digest(2 * parts * SIZE), "<u2")
     if kind == "norm":
-        found = (0.75 + draws[:SIZE] / 131_072).astype(np.float32)
+        found = (0.75 + draws / 131_072).astype(np.float32)
     else:
         found = _bell(draws.reshape(_PARTS, SIZE), 1 / math.sqrt(fan_in))
     found.flags.writeable = False  # it is shared
@@ -59,7 +60,8 @@ def pool(model: str, kind: str, fan_in: int) -> Floats:
 def _bell(draws: NDArray[np.uint16], std: float) -> Floats:
     """Add up uniform integers: bell-shaped within 3.46 standard deviations, and exact."""
     total = draws.sum(axis=0, dtype=np.uint32)
-    found = (total - _CENTRE).astype(np.float32)  # odd halves below 2**17: exact, and never 0
+    # Odd halves below 2**17: exact, and never 0.
+    found: Floats = (total - _CENTRE).astype(np.float32)
     found *= np.float32(std / _STD)
     small = np.abs(found) < _SMALLEST
     found[small] = np.copysign(np.float32(_SMALLEST), found[small])

@@ -34,7 +34,8 @@ class _Numpy:
         self._ids = np.array([ids])
 
     def embedding(self, table: Tensor) -> Floats:
-        return self._take(table)[self._ids]
+        found: Floats = self._take(table)[self._ids]
+        return found
 
     def positions(self, table: Tensor) -> Floats:
         return self._take(table)[None, : self._ids.shape[1]]
@@ -62,13 +63,16 @@ class _Numpy:
         k, v = (np.repeat(part, count // keys, axis=0) for part in (k, v))
         scores = q @ k.swapaxes(1, 2) / np.float32(card.head_dim**0.5) + self._mask()
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        mixed = scores / scores.sum(axis=-1, keepdims=True) @ v
+        mixed: Floats = scores / scores.sum(axis=-1, keepdims=True) @ v
         return mixed.swapaxes(0, 1).reshape(1, mixed.shape[1], -1)
 
     def activate(self, x: Floats, kind: Literal["silu", "gelu"]) -> Floats:
         if kind == "silu":
-            return x / (1 + np.exp(-x))
-        return x / 2 * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3)))
+            found: Floats = x / (1 + np.exp(-x))
+        else:
+            inner = np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3)
+            found = x / 2 * (1 + np.tanh(inner))
+        return found
 
     def halves(self, x: Floats) -> tuple[Floats, Floats]:
         first, second = np.split(x, 2, axis=-1)
@@ -91,7 +95,9 @@ class _Numpy:
 
     def _rms(self, x: Floats, weight: Tensor) -> Floats:
         power = (x * x).mean(axis=-1, keepdims=True)
-        return x / np.sqrt(power + np.float32(self._decoder.norm_eps)) * self._take(weight)
+        size = np.sqrt(power + np.float32(self._decoder.norm_eps))
+        found: Floats = x / size * self._take(weight)
+        return found
 
     def _rotate(self, x: Floats) -> Floats:
         angles = np.arange(x.shape[1])[:, None] * frequencies(self._decoder)

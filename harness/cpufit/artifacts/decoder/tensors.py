@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.schema import Decoder
+    from cpufit.schema import Decoder, Encoder
 
     Named = tuple[str, str, tuple[int, ...]]  # role, suffix, shape
 
@@ -75,9 +75,9 @@ def macs_per_token(decoder: Decoder) -> int:
     return found + (decoder.hidden * decoder.vocab if decoder.tied else 0)
 
 
-def rank(decoder: Decoder, inputs: int, outputs: int) -> int:
+def rank(model: Decoder | Encoder, inputs: int, outputs: int) -> int:
     """Return the inner width of a factorised layer with a `lowrank`-th of its parameters."""
-    exact = inputs * outputs / (decoder.lowrank * (inputs + outputs))
+    exact = inputs * outputs / (model.lowrank * (inputs + outputs))
     return max(1, round(exact / _FACTOR_MULTIPLE)) * _FACTOR_MULTIPLE
 
 

@@ -1,49 +1,83 @@
-"""GGUF files for llama.cpp: a decoder's exact shapes, llama.cpp's own mixtures, random weights."""
+"""GGUF files for llama.cpp: exact published shapes, llama.cpp's own mixtures, synthetic weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
-from cpufit.artifacts.gguf.layout import tensors
+from cpufit.artifacts.decoder.tensors import parameters
+from cpufit.artifacts.gguf import decoders, encoders
+from cpufit.artifacts.gguf.architectures import notes
 from cpufit.artifacts.gguf.mix import mix_of
-from cpufit.artifacts.gguf.write import estimate, write
+from cpufit.artifacts.gguf.write import file_bytes, write
 from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Decoder, Model
+    from cpufit.artifacts.gguf.mix import Mix
+    from cpufit.schema import Decoder, Encoder, Model
 
-VERSION = 1
+VERSION = 2
 
 
 def build(request: Request, folder: Path) -> Built:
-    """Write the model as one GGUF file; raise UnsupportedError for other kinds of model."""
-    decoder, mix = _decoder(request.model), mix_of(request.precision)
-    file = folder / f"{request.model.name}.gguf"
-    write(file, request.model.name, decoder, mix)
+    """Write the model as one GGUF file.
+
+    Raises UnsupportedError for other kinds of model and for cards that llama.cpp's architecture
+    cannot express, UsageError where there is no such architecture.
+    """
+    model, mix = request.model, mix_of(request.precision)
+    file = folder / f"{model.name}.gguf"
+    if model.decoder:
+        return build_decoder(file, model.name, model.decoder, mix)
+    return _build_encoder(file, model, _encoder(model), mix)
+
+
+def build_decoder(file: Path, name: str, decoder: Decoder, mix: Mix) -> Built:
+    """Write a decoder in any mixture; `name` seeds the weights."""
+    write(file, decoders.header(name, decoder, mix), decoders.entries(name, decoder, mix))
     return Built(
         file=file,
-        parameters=sum(tensor.parameters for tensor in tensors(decoder)),
+        parameters=parameters(decoder),
         format=mix.name,
-        recipe=f"random {mix.name} blocks seeded by the name, architecture {decoder.arch}",
+        recipe=f"seeded synthetic weights as {mix.name}, architecture {decoder.arch}",
         kv_bytes_per_token=decoder.kv_bytes_per_token,
+        notes=notes(decoder),
     )
 
 
 def estimate_bytes(request: Request) -> int:
     """Return the size of the file `build` would write, to within its header."""
-    return estimate(_decoder(request.model), mix_of(request.precision))
+    model, mix = request.model, mix_of(request.precision)
+    if model.decoder:
+        return file_bytes(decoders.entries(model.name, model.decoder, mix), model.decoder.vocab)
+    encoder = _encoder(model)
+    return file_bytes(encoders.entries(model, encoder, mix), encoder.vocab)
 
 
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
-    """Return the package that writes the header."""
+    """Return the package that writes the header and rounds to the simpler formats."""
     return ("gguf",)
 
 
-def _decoder(model: Model) -> Decoder:
-    if model.decoder is None:
-        raise UnsupportedError(f"{model.name} is no language model", "llama.cpp runs those only")
-    return model.decoder
+def _build_encoder(file: Path, model: Model, encoder: Encoder, mix: Mix) -> Built:
+    entries = encoders.entries(model, encoder, mix)
+    write(file, encoders.header(model.name, encoder, mix), entries)
+    return Built(
+        file=file,
+        parameters=sum(entry.tensor.parameters for entry in entries),
+        format=mix.name,
+        recipe=f"seeded synthetic weights as {mix.name}, architecture bert",
+        inputs=encoders.inputs(model),
+        notes=("without the pooler, which llama.cpp does not compute",) if encoder.pooler else (),
+    )
+
+
+def _encoder(model: Model) -> Encoder:
+    if model.encoder is None:
+        raise UnsupportedError(
+            f"{model.name} is no language model", "llama.cpp runs decoders and encoders only"
+        )
+    return model.encoder

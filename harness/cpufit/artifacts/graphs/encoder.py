@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpufit.artifacts.decoder.tensors import rank
 from cpufit.artifacts.graphs.layers import add, reshape, transpose
 
 if TYPE_CHECKING:
@@ -73,21 +74,21 @@ def _mask(graph: Graph, sequence: int) -> Value:
 
 
 def _layer(graph: Graph, x: Value, mask: Value, name: str, spec: Encoder) -> Value:
-    attended = _attention(graph, x, mask, f"{name}.attention", spec.heads)
+    attended = _attention(graph, x, mask, f"{name}.attention", spec)
     x = add(graph, attended, x, f"{name}/add_attention")
     x = _layer_norm(graph, x, f"{name}.attention.norm", spec.norm_eps)
-    inner = _gelu(graph, _linear(graph, x, f"{name}.ffn.0", spec.ffn))
-    inner = _linear(graph, inner, f"{name}.ffn.1", spec.hidden)
+    inner = _gelu(graph, _factorised(graph, x, f"{name}.ffn.0", spec.ffn, spec))
+    inner = _factorised(graph, inner, f"{name}.ffn.1", spec.hidden, spec)
     x = add(graph, inner, x, f"{name}/add_ffn")
     return _layer_norm(graph, x, f"{name}.norm", spec.norm_eps)
 
 
-def _attention(graph: Graph, x: Value, mask: Value, name: str, heads: int) -> Value:
-    sequence, hidden = x.shape
+def _attention(graph: Graph, x: Value, mask: Value, name: str, spec: Encoder) -> Value:
+    (sequence, hidden), heads = x.shape, spec.heads
     depth = hidden // heads
-    query = _heads(graph, x, f"{name}.query", heads, (1, 0, 2))
-    key = _heads(graph, x, f"{name}.key", heads, (1, 2, 0))
-    value = _heads(graph, x, f"{name}.value", heads, (1, 0, 2))
+    query = _heads(graph, x, f"{name}.query", spec, (1, 0, 2))
+    key = _heads(graph, x, f"{name}.key", spec, (1, 2, 0))
+    value = _heads(graph, x, f"{name}.value", spec, (1, 0, 2))
     shape = (heads, sequence, sequence)
     graph.macs += 2 * math.prod(shape) * depth
     x = graph.node("MatMul", f"{name}/scores", [query, key], shape)
@@ -98,25 +99,37 @@ def _attention(graph: Graph, x: Value, mask: Value, name: str, heads: int) -> Va
     x = graph.node("MatMul", f"{name}/mixed", [x, value], (heads, sequence, depth))
     x = transpose(graph, x, f"{name}/rows", (1, 0, 2))
     x = reshape(graph, x, f"{name}/joined", (sequence, hidden))
-    return _linear(graph, x, f"{name}.out", hidden)
+    return _factorised(graph, x, f"{name}.out", hidden, spec)
 
 
-def _heads(graph: Graph, x: Value, name: str, heads: int, order: tuple[int, int, int]) -> Value:
+def _heads(graph: Graph, x: Value, name: str, spec: Encoder, order: tuple[int, int, int]) -> Value:
     sequence, hidden = x.shape
-    x = _linear(graph, x, name, hidden)
-    x = reshape(graph, x, f"{name}/heads", (sequence, heads, hidden // heads))
+    x = _factorised(graph, x, name, hidden, spec)
+    x = reshape(graph, x, f"{name}/heads", (sequence, spec.heads, hidden // spec.heads))
     return transpose(graph, x, f"{name}/turned", order)
 
 
+def _factorised(graph: Graph, x: Value, name: str, features: int, spec: Encoder) -> Value:
+    """Add a layer of a block, or the two factors it was split into."""
+    if spec.lowrank:
+        x = _matmul(graph, x, f"{name}.a", rank(spec, x.shape[-1], features))
+        name = f"{name}.b"
+    return _linear(graph, x, name, features)
+
+
 def _linear(graph: Graph, x: Value, name: str, features: int) -> Value:
-    """Add a fully connected layer with bias on the last axis; the weight is stored in x out."""
-    width = x.shape[-1]
-    shape = (*x.shape[:-1], features)
-    weight = graph.weight(f"{name}.weight", (width, features), width**-0.5)
+    """Add a fully connected layer with bias on the last axis."""
+    x = _matmul(graph, x, name, features)
     bias = graph.weight(f"{name}.bias", (features,), 0.02)
+    return graph.node("Add", f"{name}/bias", [x, bias], x.shape)
+
+
+def _matmul(graph: Graph, x: Value, name: str, features: int) -> Value:
+    """Add a matrix product over the last axis; the weight is stored in x out."""
+    width = x.shape[-1]
+    weight = graph.weight(f"{name}.weight", (width, features), width**-0.5)
     graph.macs += math.prod(x.shape) * features
-    x = graph.node("MatMul", f"{name}/matmul", [x, weight], shape)
-    return graph.node("Add", f"{name}/bias", [x, bias], shape)
+    return graph.node("MatMul", f"{name}/matmul", [x, weight], (*x.shape[:-1], features))
 
 
 def _gelu(graph: Graph, x: Value) -> Value:

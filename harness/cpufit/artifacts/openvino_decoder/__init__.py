@@ -1,0 +1,55 @@
+"""OpenVINO IR of language models: a stateful graph, low-precision constants streamed into it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cpufit.artifacts.base import Built
+from cpufit.artifacts.decoder.tensors import tensors
+from cpufit.artifacts.openvino_decoder.formats import cache_bytes, cache_type, constants, title
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Request
+    from cpufit.schema import Decoder
+
+VERSION = 1
+
+
+def build(request: Request, folder: Path) -> Built:
+    """Write `model.xml` and `model.bin` into `folder`; memory never holds a tensor whole."""
+    from cpufit.artifacts.openvino_decoder.graph import build_graph
+    from cpufit.artifacts.openvino_decoder.write import write
+
+    decoder, precision = _decoder(request), request.precision
+    graph = build_graph(request.model.name, decoder, precision)
+    file = folder / "model.xml"
+    write(file, request.model.name, graph)
+    return Built(
+        file=file,
+        parameters=graph.parameters,
+        format=title(precision, graph.weights),
+        recipe=(
+            f"random weights seeded by the name, rounded to nearest; stateful IR by OpenVINO "
+            f"{version('openvino')}; KV cache {cache_type(precision)} by its runtime options"
+        ),
+        kv_bytes_per_token=cache_bytes(decoder, precision),
+    )
+
+
+def estimate_bytes(request: Request) -> int:
+    """Return the size of the weights, beside which the graph is small."""
+    stored = (constants(tensor, request.precision) for tensor in tensors(_decoder(request)))
+    return sum(constant.size_bytes for parts in stored for constant in parts)
+
+
+def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+    """Return the package that writes the graph."""
+    return ("openvino",)
+
+
+def _decoder(request: Request) -> Decoder:
+    assert request.model.decoder is not None, "routes lead only language models here"
+    return request.model.decoder

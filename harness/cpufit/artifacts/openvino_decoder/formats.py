@@ -1,0 +1,156 @@
+"""How each precision stores a decoder's tensors as OpenVINO constants, and the bytes of those.
+
+A matrix is one constant of floats, or the codes and scales that weight compression by NNCF leaves:
+int8 with a scale per output, int4 with a scale per group of inputs. As NNCF does by default, int4
+keeps the embeddings and the head in int8. Vectors are float32.
+
+The KV cache has the type that Hugging Face's exporter asks for, f16 beside float weights, else the
+u8 that OpenVINO's CPU plugin takes by default (optimum-intel pull request 1043); fp32 is f32
+throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cpufit.artifacts.decoder import pools
+from cpufit.artifacts.decoder.rounding import symmetric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.schema import Decoder, Precision
+
+Element = Literal["f32", "f16", "bf16", "i8", "i4"]
+
+_BITS: dict[Element, int] = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "i4": 4}
+_FLOATS: dict[Precision, Element] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+_INT8_ROLES = ("token_embd", "position_embd", "output")
+_GROUPS = (128, 64, 32)  # of int4: the first that divides the inputs; where none does, int8
+_CACHES: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "f16"}
+_TITLES: dict[Precision, str] = {
+    "fp32": "FP32",
+    "fp16": "FP16",
+    "bf16": "BF16",
+    "int8": "INT8 symmetric, per output channel",
+}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One constant of a stored tensor: its numbers or codes, or the scales of its codes."""
+
+    tensor: Tensor
+    element: Element
+    shape: tuple[int, ...]  # in C order
+    bits: int = 0  # of the codes; 0: plain numbers
+    group: int = 0  # weights that share a scale
+
+    @property
+    def name(self) -> str:
+        """The name of its node in the graph: 'blk.0.attn_q.weight/scale'."""
+        return self.tensor.name + ("/scale" if self._scales else "")
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes it takes in the file."""
+        return prod(self.shape) * _BITS[self.element] // 8
+
+    @property
+    def _scales(self) -> bool:
+        return bool(self.bits) and self.element == "f16"
+
+    def source(self, model: str) -> tuple[memoryview, int]:
+        """Return the bytes it is cut from, round and round, and the byte at which it begins."""
+        encoded = _encoded(model, pools.key(self.tensor), self.element, self.bits, self.group)
+        return encoded, pools.start(model, self.tensor) * (len(encoded) // pools.UNITS)
+
+
+def constants(tensor: Tensor, precision: Precision) -> tuple[Constant, ...]:
+    """Return what a tensor is stored in: its numbers, or its codes and their scales."""
+    shape = tuple(reversed(tensor.shape))
+    if len(shape) == 1:
+        return (Constant(tensor, "f32", shape),)
+    if precision in _FLOATS:
+        return (Constant(tensor, _FLOATS[precision], shape),)
+    outputs, inputs = shape
+    group = next((size for size in _GROUPS if inputs % size == 0), 0)
+    if precision == "int8" or tensor.role in _INT8_ROLES or not group:
+        # One pool makes all rows, so that one scale, the pool's, is each row's to a few percent.
+        return _quantised(tensor, "i8", shape, pools.SIZE)
+    return _quantised(tensor, "i4", (outputs, inputs // group, group), group)
+
+
+def title(precision: Precision, weights: Iterable[Constant]) -> str:
+    """Return the exact number format: 'INT4 symmetric, group 128, embeddings and head INT8'."""
+    if precision in _TITLES:
+        return _TITLES[precision]
+    groups = sorted({c.group for c in weights if c.element == "i4"}, reverse=True)
+    sizes = " and ".join(str(group) for group in groups)
+    return f"INT4 symmetric, group {sizes}, embeddings and head INT8"
+
+
+def cache_type(precision: Precision) -> str:
+    """Return the element type of the KV cache: 'f32', 'f16', or 'u8'."""
+    return _CACHES.get(precision, "u8")
+
+
+def cache_bytes(decoder: Decoder, precision: Precision) -> int:
+    """Return what one token of one sequence takes in the caches of all layers.
+
+    A head's u8 numbers have a float32 scale and offset. Each cache has one int32 to find a token's
+    sequence by. Source: `nodes/memory.cpp` and `nodes/scaled_attn.cpp` of OpenVINO's CPU plugin.
+    """
+    size = {"f32": 4, "f16": 2, "u8": 1}[cache_type(precision)]
+    head = decoder.head_dim * size + (8 if cache_type(precision) == "u8" else 0)
+    return 2 * decoder.layers * (decoder.kv_heads * head + 4)
+
+
+def _quantised(
+    tensor: Tensor, element: Element, shape: tuple[int, ...], group: int
+) -> tuple[Constant, Constant]:
+    bits = _BITS[element]
+    codes = Constant(tensor, element, shape, bits, group)
+    return codes, Constant(tensor, "f16", (*shape[:-1], 1), bits, group)
+
+
+@lru_cache(maxsize=16)
+def _encoded(
+    model: str, key: tuple[str, int], element: Element, bits: int, group: int
+) -> memoryview:
+    """Encode a whole pool: equally many bytes for each of its units."""
+    values = pools.pool(model, *key)
+    if not bits:
+        return _bytes(_floats(values, element))
+    codes, scales = symmetric(values, group, bits)
+    if element == "f16":
+        return _bytes(np.resize(scales.astype("<f2"), max(scales.size, pools.UNITS)))
+    return _bytes(_pairs(codes) if bits == 4 else codes)
+
+
+def _floats(values: Floats, element: Element) -> NDArray[Any]:
+    if element == "bf16":  # the upper half of a float32, to the nearest even
+        raw = values.view("<u4")
+        rounded: NDArray[Any] = (raw + 0x7FFF + (raw >> 16 & 1)) >> 16
+        return rounded.astype("<u2")
+    return values.astype("<f4" if element == "f32" else "<f2")
+
+
+def _pairs(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Pack two codes in a byte, the first in its lower half."""
+    raw = codes.view(np.uint8) & np.uint8(0xF)
+    packed: NDArray[np.uint8] = raw[0::2] | raw[1::2] << np.uint8(4)
+    return packed
+
+
+def _bytes(values: NDArray[Any]) -> memoryview:
+    return memoryview(values.tobytes())

@@ -1,0 +1,112 @@
+"""`cpufit cache`: what lies there, as a table for people and JSON for machines, and clearing it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from cpufit import units
+from cpufit.artifacts import storage
+from cpufit.errors import UsageError, unknown
+from cpufit.report.terminal import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from cpufit.artifacts.storage import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleared:
+    """What clearing did."""
+
+    removed: tuple[Entry, ...]
+    kept: tuple[Entry, ...]  # in use
+
+
+def as_table(root: Path) -> RenderableType:
+    """Return what lies in the cache for people."""
+    found = storage.entries(root)
+    lines = [
+        (e.model, e.precision, e.format or "damaged", units.size(e.size_bytes), _when(e.used_s))
+        for e in found
+    ]
+    columns = ("model", "precision", "format", ">size", "last used")
+    total = units.size(storage.total_bytes(root))
+    words = Text(
+        f"\n{_count(len(found))}, {total} in {root}\n"
+        f"{units.size(storage.free_bytes(root))} of its disk are free\n"
+        "no limit but the disk; `cpufit run --cache-max 20GB` sets one for a run"
+    )
+    return Group(table("", columns, lines), words) if found else words
+
+
+def as_json(root: Path) -> str:
+    """Return what lies in the cache for machines."""
+    found = [
+        {**asdict(e), "folder": str(e.folder), "used_at": _iso(e.used_s)}
+        for e in storage.entries(root)
+    ]
+    for entry in found:
+        del entry["used_s"]
+    sizes = {"total_bytes": storage.total_bytes(root), "free_bytes": storage.free_bytes(root)}
+    return json.dumps({"path": str(root), **sizes, "artifacts": found}, indent=2)
+
+
+def clear(root: Path, models: Sequence[str]) -> Cleared:
+    """Remove the artifacts of `models`, or all; those in use stay.
+
+    Raises UsageError for a model that has none, before anything is removed.
+    """
+    found = storage.entries(root)
+    names = {entry.model for entry in found}
+    for name in models:
+        if not names:
+            raise UsageError(f"the cache {root} holds no {name}", "it is empty already")
+        if name not in names:
+            raise unknown("model in the cache", name, names)
+    storage.sweep(root)
+    chosen = [entry for entry in found if entry.model in models or not models]
+    done = {entry: storage.remove(entry.folder, root) for entry in chosen}
+    return Cleared(
+        removed=tuple(entry for entry in chosen if done[entry]),
+        kept=tuple(entry for entry in chosen if not done[entry]),
+    )
+
+
+def cleared_as_text(cleared: Cleared) -> str:
+    """Say what clearing did."""
+    freed = units.size(sum(entry.size_bytes for entry in cleared.removed))
+    return "\n".join(
+        [
+            *(f"removed {_name(e)}, {units.size(e.size_bytes)}" for e in cleared.removed),
+            *(f"kept {_name(e)}: a running process uses it" for e in cleared.kept),
+            f"{_count(len(cleared.removed))} removed, {freed}",
+        ]
+    )
+
+
+def _count(artifacts: int) -> str:
+    return "1 artifact" if artifacts == 1 else f"{artifacts} artifacts"
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.model} {entry.precision} ({entry.format or 'damaged'})"
+
+
+def _when(used_s: float) -> str:
+    if not used_s:
+        return ""
+    return datetime.fromtimestamp(used_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _iso(used_s: float) -> str:
+    return datetime.fromtimestamp(used_s, UTC).isoformat(timespec="seconds")

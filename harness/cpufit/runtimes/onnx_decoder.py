@@ -1,0 +1,174 @@
+"""A language model on ONNX Runtime, its keys and values kept in place.
+
+The cache is allocated once, for the longest sequence; the model reads the past and writes the
+present in the same memory. A step binds no more than its tokens and a longer attention mask.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes.base import Work
+from cpufit.runtimes.onnx_setup import open_session, resolved, runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.tensors import Array
+    from cpufit.schema import Artifact
+
+_DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
+_PAST, _PRESENT = "past_key_values.", "present."
+
+
+class OnnxDecoderSession:
+    """A loaded language model with a cache for `options.batch` sequences."""
+
+    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
+        self._session = open_session(artifact, options, {})
+        _check_context(self._session, options)
+        self._random = Random(options.seed)  # noqa: S311 - not for secrets
+        self._sequences, self._room = options.batch, options.context_tokens
+        self._filled = 0  # tokens in the cache of the first sequence
+        self._shared = True  # the others have the same
+        self._cache = _allocate(self._session, options)
+        self._ones = np.ones(options.batch * options.context_tokens, np.int64)
+        logits = self._session.get_outputs()[0]
+        self._logits = np.zeros((options.batch, 1, logits.shape[-1]), np.float32)
+        self._current = self._logits[:0]  # of the last step
+        self._positions = any(i.name == "position_ids" for i in self._session.get_inputs())
+        self._prompt = _bind(self._session, self._cache, self._logits, 1)
+        self._next = _bind(self._session, self._cache, self._logits, options.batch)
+        self.settings: Mapping[str, str] = {
+            **resolved(self._session, options, {}),
+            "kv_cache": "float32, past and present in the same memory",
+            "kv_cache_tokens": str(options.context_tokens),
+            "kv_cache_bytes": str(sum(buffer.nbytes for buffer in self._cache.values())),
+        }
+        self.notes: tuple[str, ...] = ()
+
+    def prepare(self, step: Step) -> Work:
+        """Get ready for a prompt or a token; see `Step`.
+
+        With several sequences a prompt fills the first; 'decode', which must then be prepared
+        after the prompt has run, copies it to the others. Ids of 'decode' are one per sequence for
+        each token, and are used round and round.
+        """
+        if step.kind == "prefill":
+            return self._prefill(step)
+        if step.kind == "decode":
+            return self._decode(step)
+        raise UnsupportedError(
+            f"a language model does no {step.kind!r} step", "measure it with a prompt"
+        )
+
+    def outputs(self) -> dict[str, Array]:
+        """Return the last step's logits: sequences x vocabulary."""
+        return {"logits": self._current[:, 0].copy()}
+
+    def close(self) -> None:
+        """Free the model and its cache; the session cannot be used afterwards."""
+        del self._prompt, self._next, self._session, self._cache
+
+    def _prefill(self, step: Step) -> Work:
+        ids = np.array([step.ids or self._draw(step.tokens)], np.int64)
+        count = ids.shape[1]
+        self._filled = 0
+        binding = self._prompt
+        binding.bind_cpu_input("input_ids", ids)
+        if self._positions:
+            binding.bind_cpu_input("position_ids", np.arange(count)[None])
+        self._bind_mask(binding, 1, count)
+        once = runner(self._session, binding)
+
+        def run() -> None:
+            once()
+            self._filled, self._shared = count, self._sequences == 1
+            self._current = self._logits[:1]
+
+        return Work(run=run, items=count)
+
+    def _decode(self, step: Step) -> Work:
+        self._share_prompt()
+        count, binding = self._sequences, self._next
+        given = step.ids or self._draw(_DRAWN_STEPS * count)
+        steps = cycle(np.array(given, np.int64).reshape(-1, count, 1))
+        ids = np.zeros((count, 1), np.int64)
+        positions = np.zeros((count, 1), np.int64)
+        binding.bind_cpu_input("input_ids", ids)
+        if self._positions:
+            binding.bind_cpu_input("position_ids", positions)
+        once = runner(self._session, binding)
+        self._current = self._logits
+
+        def run() -> None:
+            ids[:] = next(steps)
+            positions[:] = self._filled
+            self._filled += 1
+            self._bind_mask(binding, count, self._filled)
+            once()
+
+        return Work(run=run, items=count)
+
+    def _bind_mask(self, binding: Any, sequences: int, tokens: int) -> None:
+        """Bind the first of the ones: none is copied."""
+        if tokens > self._room:
+            raise RuntimeError(f"{tokens} tokens do not fit the cache of {self._room}")
+        where, shape = self._ones.ctypes.data, (sequences, tokens)
+        binding.bind_input("attention_mask", "cpu", 0, np.int64, shape, where)
+
+    def _share_prompt(self) -> None:
+        """Give every sequence the first one's cache."""
+        if not self._shared:
+            for buffer in self._cache.values():
+                buffer[1:, :, : self._filled] = buffer[:1, :, : self._filled]
+        self._shared = True
+
+    def _draw(self, count: int) -> Sequence[int]:
+        vocab = self._logits.shape[-1]
+        return [self._random.randrange(vocab) for _ in range(count)]
+
+
+def _check_context(session: Any, options: LoadOptions) -> None:
+    facts = session.get_modelmeta().custom_metadata_map
+    if "context_length" not in facts:
+        raise DataError(
+            "the ONNX file does not say how long its texts may get",
+            "if it is not your own file, clear the cache and build it again",
+        )
+    limit = int(facts["context_length"])
+    if options.context_tokens > limit:
+        raise UnsupportedError(
+            f"{options.context_tokens} tokens do not fit the model's context of {limit}",
+            "ask for fewer tokens",
+        )
+
+
+def _allocate(session: Any, options: LoadOptions) -> dict[str, Array]:
+    """Return the cache by input name: sequences x heads x tokens x width, touched."""
+    found: dict[str, Array] = {}
+    for given in session.get_inputs():
+        if given.name.startswith(_PAST):
+            _, heads, _, width = given.shape
+            shape = (options.batch, heads, options.context_tokens, width)
+            found[given.name] = np.full(shape, 0, np.float32)
+    return found
+
+
+def _bind(session: Any, cache: dict[str, Array], logits: Array, sequences: int) -> Any:
+    """Bind all that stays where it is, for the first of the sequences."""
+    binding = session.io_binding()
+    for name, buffer in cache.items():
+        part = buffer[:sequences]
+        place = ("cpu", 0, np.float32, part.shape, part.ctypes.data)
+        binding.bind_input(name, *place)
+        binding.bind_output(name.replace(_PAST, _PRESENT), *place)
+    part = logits[:sequences]
+    binding.bind_output("logits", "cpu", 0, np.float32, part.shape, part.ctypes.data)
+    return binding

@@ -1,0 +1,158 @@
+"""Stateful language models on OpenVINO: the KV cache lives in one infer request.
+
+A step is one inference. What it takes is made beforehand, so that the timed region holds no more
+than setting four tensors, the inference, and reaching for the logits.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes.base import Work
+from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.tensors import Array
+    from cpufit.schema import Artifact
+
+_INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
+_CONTEXT = ["cpufit", "context"]  # of the model's runtime information: its longest position
+_ONE_BEAM = in_place(np.zeros(1, np.int32))
+_DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
+
+
+class OpenVinoDecoderSession:
+    """A compiled model with one infer request, which holds the cache of all sequences.
+
+    A prompt fills one sequence. To decode several, one step outside the clock hands its cache to
+    all of them; the place that step's token takes is masked from then on.
+    """
+
+    def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
+        model = read_model(core, artifact, options)
+        _check_context(model, options.context_tokens)
+        self._compiled = compile_model(core, model, artifact, options)
+        self._request = self._compiled.create_infer_request()
+        self._places = [_place(self._compiled, name) for name in _INPUTS]
+        self._vocab: int = self._compiled.output(0).partial_shape[-1].get_length()
+        self._random = Random(options.seed)  # noqa: S311 - not for secrets
+        self._sequences, self._context = options.batch, options.context_tokens
+        # One row serves any number of sequences, and one buffer any length: tensors are views.
+        self._seen = np.ones((1, self._context + 1), np.int64)
+        self._masks = [in_place(self._seen[:, :length]) for length in range(self._context + 2)]
+        counted = np.arange(self._context).repeat(self._sequences)
+        self._positions = [in_place(row) for row in counted.reshape(-1, self._sequences, 1)]
+        self._beams = in_place(np.arange(self._sequences, dtype=np.int32))
+        self._begin()
+        self.settings: Mapping[str, str] = resolved(core, self._compiled, 1)
+        self.notes: tuple[str, ...] = ()
+
+    def prepare(self, step: Step) -> Work:
+        """Get ready for a prompt or a token; see `Step`.
+
+        Ids given to 'decode' are one per sequence for each token, and are used round and round.
+        Raises UnsupportedError for any other step.
+        """
+        if step.kind == "prefill":
+            return self._prefill(step)
+        if step.kind == "decode":
+            return self._decode(step)
+        raise UnsupportedError(
+            f"a language model does no {step.kind!r} step", "measure it with a prompt"
+        )
+
+    def outputs(self) -> dict[str, Array]:
+        """Return a copy of the last step's logits: sequences x vocabulary."""
+        return {"logits": self._request.get_output_tensor(0).data.reshape(-1, self._vocab).copy()}
+
+    def close(self) -> None:
+        """Free the model; the session cannot be used afterwards."""
+        del self._request, self._compiled
+
+    def _begin(self) -> None:
+        """Empty the cache."""
+        self._request.reset_state()
+        self._seen[:] = 1
+        self._tokens = 0  # of each sequence
+        self._hidden = 0  # places of the cache that are masked
+        self._shared = False  # whether all sequences have a cache
+
+    def _prefill(self, step: Step) -> Work:
+        self._begin()
+        ids = step.ids or self._draw(step.tokens)
+        count = len(ids)
+        self._check_room(count)
+        places = np.arange(count)[None]
+        row = np.array([ids], np.int64)
+        tensors = (in_place(row), self._masks[count], in_place(places), _ONE_BEAM)
+
+        def run() -> None:
+            self._infer(tensors)
+            self._tokens = count
+
+        return Work(run=run, items=count)
+
+    def _decode(self, step: Step) -> Work:
+        self._share_prompt()
+        count = self._sequences
+        given = np.array(step.ids or self._draw(_DRAWN_STEPS * count), np.int64)
+        ids = cycle([in_place(row) for row in given.reshape(-1, count, 1)])
+
+        def run() -> None:
+            at = self._tokens
+            self._check_room(at + 1)
+            mask = self._masks[at + self._hidden + 1]
+            self._infer((next(ids), mask, self._positions[at], self._beams))
+            self._tokens = at + 1
+
+        return Work(run=run, items=count)
+
+    def _share_prompt(self) -> None:
+        """Hand the prompt's cache to every sequence, outside the clock."""
+        if self._sequences > 1 and self._tokens and not self._shared:
+            ids = in_place(np.zeros((self._sequences, 1), np.int64))
+            beams = in_place(np.zeros(self._sequences, np.int32))
+            self._infer(
+                (ids, self._masks[self._tokens + 1], self._positions[self._tokens - 1], beams)
+            )
+            self._seen[0, self._tokens] = 0
+            self._hidden = 1
+        self._shared = True
+
+    def _infer(self, tensors: Sequence[Any]) -> None:
+        request = self._request
+        for place, tensor in zip(self._places, tensors, strict=True):
+            request.set_input_tensor(place, tensor)
+        try:
+            request.infer(share_outputs=True)
+        except RuntimeError as error:
+            raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+        request.get_output_tensor(0)
+
+    def _check_room(self, tokens: int) -> None:
+        if tokens > self._context:
+            raise RuntimeError(f"{tokens} tokens do not fit the context of {self._context}")
+
+    def _draw(self, count: int) -> Sequence[int]:
+        return [self._random.randrange(self._vocab) for _ in range(count)]
+
+
+def _check_context(model: Any, tokens: int) -> None:
+    """Raise UnsupportedError where the model says that it was not made for so many tokens."""
+    limit = model.get_rt_info(_CONTEXT).astype(int) if model.has_rt_info(_CONTEXT) else tokens
+    if tokens > limit:
+        raise UnsupportedError(
+            f"{tokens} tokens do not fit the model's context of {limit}", "ask for fewer tokens"
+        )
+
+
+def _place(compiled: Any, name: str) -> int:
+    return next(index for index, port in enumerate(compiled.inputs) if name in port.get_names())

@@ -1,0 +1,51 @@
+"""What the terminal says of numerics and of variants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from cpufit import analyse
+from cpufit.report import terminal
+from tests.report import samples
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from cpufit.schema import Settings
+
+
+def text(shown: RenderableType) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(shown)
+    return capture.get()
+
+
+def test_a_far_cosine_is_shown_in_its_row_and_listed_at_the_end(settings: Settings) -> None:
+    records = samples.infer_records(64)
+    rows = analyse.rows(records, settings.thresholds)
+    (bad,) = analyse.inexact(rows)
+    assert bad.label == "DistilBERT base INT8 on openvino, synthetic weights"
+    assert "cosine 0.9712" in terminal.cell_line(bad)
+    assert terminal.cosine(bad).style == "red"
+    assert "0.9712" in text(terminal.cell_table(rows))
+    end = text(terminal.summary(records, settings))
+    assert "Outputs far from float32:" in end
+    assert f"{bad.label}: cosine 0.9712, INT8 should keep 0.99" in end
+
+
+def test_what_was_not_checked_says_nothing(settings: Settings) -> None:
+    rows = analyse.rows([samples.real_llm(5)], settings.thresholds)
+    assert "cosine" not in terminal.cell_line(rows[0])
+    assert "float32" not in text(terminal.summary([samples.real_llm(5)], settings))
+
+
+def test_a_variant_and_q4_0_are_named(settings: Settings) -> None:
+    variant = samples.variants(samples.llm_records(5)[4])[0]
+    plain = replace(variant, cell=replace(variant.cell, precision="q4_0"))
+    shown = text(terminal.cell_table(analyse.rows([plain], settings.thresholds)))
+    assert "tinyllama-1.1b@ffn60" in shown
+    assert "Q4_0" in shown

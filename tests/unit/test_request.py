@@ -1,0 +1,152 @@
+"""From the user's words to cells: suites, variants, and models and cards of the user's own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit.errors import UsageError
+from cpufit.plan import Selection
+from cpufit.run.request import Request, from_json, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CARDS = """
+[tiny]
+title = "Tiny"
+family = "llm"
+source = "my notes"
+[tiny.decoder]
+arch = "llama"
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+kv_heads = 2
+head_dim = 16
+vocab = 100
+context = 1024
+[small]
+title = "Small"
+family = "encoder"
+source = "my notes"
+[small.encoder]
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+vocab = 100
+positions = 128
+"""
+
+
+def _own(folder: Path, *, cards: bool = True, model: bool = False) -> tuple[str, ...]:
+    (folder / "cards.toml").write_text(CARDS, encoding="utf-8")
+    (folder / "model.json").write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
+    names = ["cards.toml"] * cards + ["model.json"] * model
+    return tuple(str(folder / name) for name in names)
+
+
+def _ids(request: Request) -> list[str]:
+    return [cell.id.rsplit("/", 1)[0] for cell in resolve(request).cells]
+
+
+def test_a_card_of_ones_own_runs_on_every_runtime(tmp_path: Path) -> None:
+    files, latency = _own(tmp_path), Selection(scenarios=("latency",))
+    assert _ids(Request(files=files, selection=latency)) == [
+        "tiny/int4/llama.cpp/latency",
+        "tiny/int4/onnxruntime/latency",
+        "tiny/int4/openvino/latency",
+        "small/int8/llama.cpp/latency",
+        "small/int8/onnxruntime/latency",
+        "small/int8/openvino/latency",
+    ]
+
+
+def test_a_card_of_ones_own_in_every_scenario(tmp_path: Path) -> None:
+    found = resolve(Request(files=_own(tmp_path), selection=Selection(runtimes=("fake",))))
+    assert {cell.scenario for cell in found.cells} == set(found.scenarios)
+    assert set(found.models) == {cell.card for cell in found.cells} == {"tiny", "small"}
+
+
+def test_a_card_of_ones_own_as_asked_for(tmp_path: Path) -> None:
+    selection = Selection(
+        precisions=("fp16", "q4_0"), runtimes=("llama.cpp",), scenarios=("memory",)
+    )
+    assert _ids(Request(files=_own(tmp_path), selection=selection)) == [
+        "tiny/fp16/llama.cpp/memory",
+        "tiny/q4_0/llama.cpp/memory",
+        "small/fp16/llama.cpp/memory",
+    ]
+
+
+def test_cards_and_model_files_together(tmp_path: Path) -> None:
+    selection = Selection(runtimes=("fake",), scenarios=("latency",))
+    assert _ids(Request(files=_own(tmp_path, model=True), selection=selection)) == [
+        "tiny/int4/fake/latency",
+        "small/int8/fake/latency",
+        "model:real/fp32/fake/latency",
+    ]
+
+
+def test_a_request_with_files_can_be_read_back(tmp_path: Path) -> None:
+    request = Request(files=_own(tmp_path), selection=Selection(scenarios=("latency",)))
+    assert from_json(request.to_json(), tmp_path) == request
+
+
+@pytest.mark.parametrize(
+    ("model", "suite", "selection", "option"),
+    [
+        (False, "quick", Selection(models=("tiny",)), "--model"),
+        (True, "quick", Selection(models=("gpt2",)), "--model"),
+        (False, "quick", Selection(weights=("synthetic",)), "--weights"),
+        (True, "quick", Selection(weights=("real",)), "--weights"),
+        (True, "quick", Selection(precisions=("int8",)), "--precision"),
+        (False, "smoke", Selection(), "--suite"),
+    ],
+)
+def test_options_that_do_not_go_with_files(
+    tmp_path: Path, model: bool, suite: str, selection: Selection, option: str
+) -> None:
+    files = _own(tmp_path, model=model)
+    with pytest.raises(UsageError, match=f"{option} does not go with files of your own"):
+        resolve(Request(files=files, suite=suite, selection=selection))
+
+
+def test_two_models_of_one_name(tmp_path: Path) -> None:
+    files = _own(tmp_path)
+    with pytest.raises(UsageError, match="two models are called tiny; rename one of them"):
+        resolve(Request(files=(*files, *files)))
+
+
+def test_a_variant_is_among_the_models_of_a_plan() -> None:
+    selection = Selection(models=("gpt2@lowrank4",), runtimes=("llama.cpp",))
+    found = resolve(Request(selection=selection))
+    assert {cell.card for cell in found.cells} == {"gpt2@lowrank4"}
+    assert found.models["gpt2@lowrank4"].parent == "gpt2"
+
+
+def test_a_suite_may_name_variants(tmp_path: Path) -> None:
+    suite = tmp_path / "mine.toml"
+    text = """
+title = "mine"
+budget = "rapid"
+[[cells]]
+models = ["gpt2", "gpt2@depth75"]
+runtimes = ["fake"]
+precisions = ["int4"]
+scenarios = ["latency"]
+"""
+    suite.write_text(text, encoding="utf-8")
+    assert _ids(Request(suite=str(suite))) == [
+        "gpt2/int4/fake/latency",
+        "gpt2@depth75/int4/fake/latency",
+    ]
+    only = Selection(models=("gpt2@depth75",))
+    assert _ids(Request(suite=str(suite), selection=only)) == ["gpt2@depth75/int4/fake/latency"]
+    suite.write_text(text.replace("depth75", "depth5"), encoding="utf-8")
+    with pytest.raises(UsageError, match="unknown variant 'depth5' of gpt2"):
+        resolve(Request(suite=str(suite)))
