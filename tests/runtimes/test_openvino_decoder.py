@@ -259,14 +259,16 @@ def test_integer_weights_stay_compressed(
 
 
 @pytest.mark.parametrize(("precision", "element"), [("fp16", "f16"), ("bf16", "bf16")])
+@pytest.mark.parametrize("shape", ["llama", "qwen2"])
 def test_float_weights_stay_narrow_in_float32_arithmetic(
-    make: Make, precision: Precision, element: str
+    make: Make, shape: str, precision: Precision, element: str
 ) -> None:
-    with closing(load(make("llama", precision))) as loaded:
+    with closing(load(make(shape, precision))) as loaded:
         counts, settings = executed(loaded), loaded.settings
     if settings["INFERENCE_PRECISION_HINT"] != "f32":
         pytest.skip("this CPU computes in a narrow type itself")
     assert counts["FullyConnected", element] == 7 * TINY.layers + 1
+    assert counts["Gather", element] == 1
 
 
 # -------------------------------------------------------------------------------------------- steps

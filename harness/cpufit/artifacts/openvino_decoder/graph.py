@@ -1,8 +1,9 @@
-"""A decoder as a stateful OpenVINO graph, built as Intel's own exporters build them.
+"""A decoder as a stateful OpenVINO graph, with the inputs and outputs that optimum-intel exports.
 
-The KV cache is a pair of variables per block, reordered by `beam_idx` as beam search would. Shapes
-of operations and their order follow the patterns that OpenVINO's CPU plugin fuses: compressed
-weights into the matrix products, rotation, RMSNorm, and attention together with its cache.
+The KV cache is a pair of variables per block, reordered by `beam_idx` as beam search would. Which
+operation is taken where one of several would do follows the patterns that OpenVINO's CPU plugin
+fuses: decompression into the matrix products, rotation, RMSNorm, attention with its cache. Sources:
+`stateful_sdpa_fusion.cpp` of the plugin, `fuse_rotary_positional_embeddings.cpp` beside it.
 
 Weights are not here: each is a Parameter of its final shape and type, for `write` to fill.
 """
@@ -27,6 +28,7 @@ from openvino.op.util import Variable, VariableInfo  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.openvino_decoder.formats import Constant
@@ -48,6 +50,10 @@ class Graph:
         """How many weights it has, scales apart."""
         return sum({c.tensor.name: c.tensor.parameters for c in self.weights}.values())
 
+    def save(self, file: Path) -> None:
+        """Write `file` (.xml) and the .bin beside it as they are, with weights as inputs."""
+        ov.serialize(self.model, file, file.with_suffix(".bin"))
+
 
 def build_graph(name: str, decoder: Decoder, precision: Precision) -> Graph:
     """Return the graph of a model: token ids in, logits of the last token out.
@@ -58,7 +64,7 @@ def build_graph(name: str, decoder: Decoder, precision: Precision) -> Graph:
     emitter = _Emitter(decoder, precision)
     found = op.result(logits(emitter, decoder), name="logits")
     found.output(0).set_names({"logits"})
-    parameters = [*emitter.inputs.values(), *emitter.nodes.values()]
+    parameters = [*emitter.inputs.values(), *emitter.weights.values()]
     model = ov.Model([found], emitter.assigns, parameters, name)
     model.set_rt_info(str(decoder.context), ["cpufit", "context"])
     model.set_rt_info(cache_type(precision), ["runtime_options", "KV_CACHE_PRECISION"])
@@ -66,14 +72,14 @@ def build_graph(name: str, decoder: Decoder, precision: Precision) -> Graph:
 
 
 class _Emitter:
-    """Writes a decoder's operations; `weights` are those taken so far, `nodes` their Parameters."""
+    """Writes a decoder's operations; `weights` are those taken so far and their Parameters."""
 
     stacks = False
 
     def __init__(self, decoder: Decoder, precision: Precision) -> None:
         self._decoder, self._precision = decoder, precision
-        self.weights: list[Constant] = []
-        self.nodes: dict[str, Any] = {}
+        self.weights: dict[Constant, Any] = {}
+        self._taken: dict[str, Any] = {}
         self.assigns: list[Any] = []
         self.inputs = {
             name: _input(name, "i64", 2) for name in ("input_ids", "attention_mask", "position_ids")
@@ -82,9 +88,7 @@ class _Emitter:
         lengths = op.shape_of(self.inputs["input_ids"])
         self._batch = op.gather(lengths, _ints([0]), _ints(0))
         self._mask = self._make_mask()
-        self._turns: tuple[Any, ...] = ()
-        if decoder.position == "rope":
-            self._turns = self._make_turns()
+        self._turns = self._make_turns() if decoder.position == "rope" else None
 
     def embedding(self, table: Tensor) -> Any:
         ids = op.convert(self.inputs["input_ids"], "i32")
@@ -109,7 +113,7 @@ class _Emitter:
     def attend(self, parts: Sequence[Any], block: int, norms: Sequence[Tensor]) -> Any:
         q, k, v = (self._heads(part) for part in self._split(parts))
         if self._turns:
-            q, k = self._rotate(q), self._rotate(k)
+            q, k = self._rotate(q, self._turns), self._rotate(k, self._turns)
         if norms:
             q, k = self._rms(q, norms[0]), self._rms(k, norms[1])
         k, v = self._remember(k, f"{block}.key"), self._remember(v, f"{block}.value")
@@ -138,7 +142,13 @@ class _Emitter:
         return op.gather(x, _ints([-1]), _ints(1))
 
     def _take(self, tensor: Tensor) -> Any:
-        """Return a tensor in float32: a weight as it is stored, and what decompresses it."""
+        """Return a tensor in float32; a tied head is the embedding, decompression included."""
+        if tensor.name not in self._taken:
+            self._taken[tensor.name] = self._decompressed(tensor)
+        return self._taken[tensor.name]
+
+    def _decompressed(self, tensor: Tensor) -> Any:
+        """Return a weight as it is stored, and what NNCF writes behind it to make it float32."""
         parts = [self._parameter(constant) for constant in constants(tensor, self._precision)]
         if len(parts) == 1:
             return parts[0] if parts[0].get_element_type() == ov.Type.f32 else self._widen(parts[0])
@@ -154,12 +164,10 @@ class _Emitter:
         return widened
 
     def _parameter(self, constant: Constant) -> Any:
-        if constant.name not in self.nodes:
-            node = op.parameter(constant.shape, getattr(ov.Type, constant.element))
-            self.nodes[constant.name] = node
-            self.weights.append(constant)
-            node.set_friendly_name(constant.name)
-        return self.nodes[constant.name]
+        node = op.parameter(constant.shape, getattr(ov.Type, constant.element))
+        node.set_friendly_name(constant.name)
+        self.weights[constant] = node
+        return node
 
     def _rms(self, x: Any, weight: Tensor) -> Any:
         power = op.reduce_mean(op.power(x, _float(2)), _ints([-1]), keep_dims=True)
@@ -186,9 +194,10 @@ class _Emitter:
         angles = op.unsqueeze(op.concat([angles, angles], -1), _ints(1))
         return op.cos(angles), op.sin(angles)
 
-    def _rotate(self, x: Any) -> Any:
-        cos, sin = self._turns
+    def _rotate(self, x: Any, turns: tuple[Any, Any]) -> Any:
+        cos, sin = turns
         half = self._decoder.head_dim // 2
+        # Any other kind of split, or the last axis by another number, would not be fused.
         both = op.variadic_split(x, _ints(3), _ints([half, half]))
         turned = op.concat([op.multiply(both.output(1), _float(-1)), both.output(0)], -1)
         return op.add(op.multiply(x, cos), op.multiply(turned, sin))
@@ -213,7 +222,7 @@ class _Emitter:
         times = card.heads // card.kv_heads
         if times == 1:
             return x
-        shape = _ints([1, 1, times, 1, 1])
+        shape = _ints([1, 1, times, 1, 1])  # fixed: asking x for its shape would prevent fusion
         many = op.broadcast(op.unsqueeze(x, _ints(2)), shape, broadcast_spec="BIDIRECTIONAL")
         return op.reshape(many, _ints([0, card.heads, -1, card.head_dim]), special_zero=True)
 

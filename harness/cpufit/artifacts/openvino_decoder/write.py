@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import openvino as ov
-
 from cpufit.artifacts.decoder import stream
 from cpufit.artifacts.openvino_decoder.graph import DECOMPRESSION
 
@@ -27,7 +25,7 @@ def write(file: Path, model: str, graph: Graph) -> None:
     """Write `file` (.xml) and the .bin beside it; `model` seeds the weights."""
     data = file.with_suffix(".bin")
     _name_nodes(graph.model)
-    ov.serialize(graph.model, file, data)
+    graph.save(file)
     offsets = _append(data, model, graph.weights)
     tree = ET.parse(file)  # noqa: S314 - written a moment ago
     for layer in tree.iter("layer"):
