@@ -151,6 +151,8 @@ def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
     start = clock()
     least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
     open_probes = list(found)
+    if len(found) > 1:  # generation first: its prompt is a sample too, which slow models have few of
+        _take_burst(found[-1], clock, most)
     while True:
         elapsed = clock() - start
         for probe in [p for p in open_probes[1:] if not p.values]:
