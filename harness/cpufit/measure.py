@@ -151,7 +151,7 @@ def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
     start = clock()
     least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
     open_probes = list(found)
-    if len(found) > 1:  # generation first: its prompt is a sample too, which slow models have few of
+    if len(found) > 1:  # generation first: its prompt is a sample too, and slow models get few
         _take_burst(found[-1], clock, most)
     while True:
         elapsed = clock() - start

@@ -8,67 +8,35 @@ Nothing here asserts a time. It wants a quiet machine: both spin while they wait
 from __future__ import annotations
 
 import json
-import os
+import statistics
 import subprocess
 import sys
 import tarfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
+from tests.perf.llama import GENERATE, PROMPT, REPETITIONS, THREADS, medians
+from tests.perf.pairs import in_turns, quote
 
 from cpufit.artifacts import cache
 from cpufit.catalog import pick
 from cpufit.paths import cache_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from tests.perf.pairs import Figures
 
     from cpufit.schema import Precision
-
-    Samples = Mapping[str, list[int]]  # nanoseconds of whole prompts, and of whole generations
 
 pytestmark = pytest.mark.llama_cpp
 
 MODEL = "tinyllama-1.1b"
 PRECISION: Precision = "int4"
-PROMPT, GENERATE = 128, 32  # tokens
-ROUNDS, REPETITIONS = 8, 3
-THREADS = len(os.sched_getaffinity(0))
+ROUNDS = 8
 # What llama-cpp-python's own CMakeLists.txt sets, and scikit-build's default type of build.
 FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_CURL=OFF")
-# As llama-bench does it: a warm-up of each kind, then every repetition from an empty cache.
-OURS = """
-import json, sys, time
-from cpufit.runtimes import load_runtime
-from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.schema import Artifact
-
-path, threads, prompt, generate, repetitions = sys.argv[1], *map(int, sys.argv[2:])
-file = Artifact(key="", path=path, size_bytes=0, parameters=0, format="", recipe="")
-options = LoadOptions(threads=threads, context_tokens=prompt + generate)
-session = load_runtime("llama.cpp").load(file, options)
-found = {"prefill": [], "decode": []}
-for _ in range(1 + repetitions):
-    work = session.prepare(Step(kind="prefill", tokens=prompt))
-    start = time.perf_counter_ns()
-    work.run()
-    found["prefill"].append(time.perf_counter_ns() - start)
-for _ in range(1 + repetitions):
-    session.prepare(Step(kind="prefill")).run()
-    work = session.prepare(Step(kind="decode"))
-    start = time.perf_counter_ns()
-    for _ in range(generate):
-        work.run()
-    found["decode"].append(time.perf_counter_ns() - start)
-print(json.dumps({kind: values[1:] for kind, values in found.items()}))
-"""
-
-
 @pytest.fixture(scope="module")
 def bench() -> Path:
     """Return the program, built where it is missing."""
@@ -105,40 +73,20 @@ def file() -> str:
     return cache.make(request, module, root).path
 
 
-def _theirs(program: Path, path: str) -> Samples:
+def _theirs(program: Path, path: str) -> Figures:
     sizes = {"-m": path, "-t": THREADS, "-p": PROMPT, "-n": GENERATE, "-r": REPETITIONS}
     options = [str(part) for pair in sizes.items() for part in pair]
     tests: list[dict[str, Any]] = json.loads(_run(str(program), *options, "-o", "json"))
-    return {"prefill" if test["n_prompt"] else "decode": test["samples_ns"] for test in tests}
-
-
-def _ours(path: str) -> Samples:
-    sizes = (THREADS, PROMPT, GENERATE, REPETITIONS)
-    found: Samples = json.loads(_run(sys.executable, "-c", OURS, path, *map(str, sizes)))
-    return found
+    return {
+        "prefill" if test["n_prompt"] else "decode": statistics.median(test["samples_ns"])
+        for test in tests
+    }
 
 
 def test_beside_llama_bench(bench: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print ours over theirs, of the medians, with the interval that 95 % of resamplings give."""
-    rounds = [(_ours(file), _theirs(bench, file)) for _ in range(ROUNDS)]
-    for kind, tokens in (("prefill", PROMPT), ("decode", GENERATE)):
-        ours, theirs = (np.array([pair[side][kind] for pair in rounds]) for side in (0, 1))
-        assert ours.shape == theirs.shape == (ROUNDS, REPETITIONS)
-        low, high = _interval(ours, theirs)
-        rates = [tokens / np.median(values) * 1e9 for values in (ours, theirs)]
+    """Print our time over theirs, for a prompt and for a generation."""
+    ratios = in_turns(lambda: medians(file), lambda: _theirs(bench, file), ROUNDS)
+    assert set(ratios) == {"prefill", "decode"}
+    for kind, values in ratios.items():
         with capsys.disabled():
-            print(
-                f"\n{MODEL} {PRECISION} {kind}: {np.median(ours) / np.median(theirs):.3f} "
-                f"of llama-bench's time ({low:.3f} to {high:.3f}), "
-                f"{rates[0]:.1f} and {rates[1]:.1f} tokens/s"
-            )
-
-
-def _interval(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Resample whole rounds, as neighbours share the machine's mood."""
-    draw = np.random.default_rng(0)
-    ratios = []
-    for _ in range(2000):
-        rows = draw.integers(len(ours), size=len(ours))
-        ratios.append(np.median(ours[rows]) / np.median(theirs[rows]))
-    return np.percentile(ratios, [2.5, 97.5])
+            print(f"\n{MODEL} {PRECISION} {kind}: {quote(values)} of llama-bench's time")
