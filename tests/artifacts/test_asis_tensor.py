@@ -315,8 +315,8 @@ def _run(runtime: str, built: Built) -> np.typing.NDArray[np.float32]:
     )
     session = load_runtime(runtime).load(artifact, LoadOptions(threads=1))
     session.prepare(Step(kind="infer")).run()
-    (output,) = session.outputs().values()  # type: ignore[attr-defined]
-    return output  # type: ignore[no-any-return]
+    (output,) = session.outputs().values()
+    return output
 
 
 # ------------------------------------------------------------------------------------- OpenVINO IR

@@ -37,6 +37,8 @@ PRECISION: Precision = "int4"
 ROUNDS = 8
 # What llama-cpp-python's own CMakeLists.txt sets, and scikit-build's default type of build.
 FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_CURL=OFF")
+
+
 @pytest.fixture(scope="module")
 def bench() -> Path:
     """Return the program, built where it is missing."""
