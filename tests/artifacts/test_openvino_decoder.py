@@ -268,16 +268,17 @@ def test_another_name_has_other_weights_in_the_same_graph(tmp_path: Path) -> Non
 
 
 MEASURE = """
-import pathlib, resource, sys
+import pathlib, sys
 from cpufit.artifacts import openvino_decoder as module
 from cpufit.artifacts.base import Request
+from cpufit.probes.memory import resident
 from cpufit.schema import Decoder, Model
 decoder = Decoder(arch="llama", layers=6, hidden=2048, ffn=5632, heads=32, kv_heads=4, head_dim=64,
                   vocab=32000, context=2048)
 model = Model(name="m", title="", family="llm", parameters=0, macs=0, source="", decoder=decoder)
 request = Request(model=model, precision="fp16", runtime="openvino", weights="synthetic")
 module.build(request, pathlib.Path(sys.argv[1]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(resident().peak_bytes)  # unlike ru_maxrss it knows nothing of the process that started this
 """
 
 
