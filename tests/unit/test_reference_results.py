@@ -48,7 +48,8 @@ def test_pandas_reads_them_as_the_docs_say(
 ) -> None:
     docs = (ROOT.parent / "docs" / "measuring.md").read_text(encoding="utf-8")
     code = docs.split("```python\n")[1].split("```")[0]
-    shutil.copytree(FILES[0].parent, tmp_path / "cpufit-results")
+    (tmp_path / "cpufit-results").mkdir()
+    shutil.copy(FILES[0], tmp_path / "cpufit-results")
     (tmp_path / "cpufit-results" / "report.html").write_text("as a run leaves it beside")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
