@@ -52,3 +52,32 @@ RECORD = Record(
         notes=("n",),
     ),
 )
+
+# A TOML file of the user's own cards.
+CARDS = """
+[tiny]
+title = "Tiny"
+family = "llm"
+source = "my notes"
+[tiny.decoder]
+arch = "llama"
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+kv_heads = 2
+head_dim = 16
+vocab = 100
+context = 1024
+[small]
+title = "Small"
+family = "encoder"
+source = "my notes"
+[small.encoder]
+layers = 2
+hidden = 64
+ffn = 96
+heads = 4
+vocab = 100
+positions = 128
+"""

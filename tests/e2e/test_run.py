@@ -14,38 +14,12 @@ import pytest
 
 from cpufit import store
 from tests.e2e.helpers import FAST, cpufit, timings
+from tests.samples import CARDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RAPID = ("--cache", "cache", "--budget", "rapid")
-CARDS = """
-[tiny]
-title = "Tiny"
-family = "llm"
-source = "my notes"
-[tiny.decoder]
-arch = "llama"
-layers = 2
-hidden = 64
-ffn = 96
-heads = 4
-kv_heads = 2
-head_dim = 16
-vocab = 100
-context = 1024
-[small]
-title = "Small"
-family = "encoder"
-source = "my notes"
-[small.encoder]
-layers = 2
-hidden = 64
-ffn = 96
-heads = 4
-vocab = 100
-positions = 128
-"""
 
 
 def test_a_fake_run_measures_stores_and_reports(tmp_path: Path) -> None:

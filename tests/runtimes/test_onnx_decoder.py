@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import onnx
 import pytest
+from tests.runtimes.decoders import (
+    CONTEXT,
+    FAMILIES,
+    IDS,
+    TINY,
+    artifact_of,
+    cosine,
+    generate,
+    relative,
+)
 
 from cpufit.artifacts import onnx_decoder
 from cpufit.artifacts.base import Request
@@ -19,68 +29,21 @@ from cpufit.artifacts.decoder.rounding import symmetric
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.schema import Artifact, Decoder, Model, RopeScaling
+from cpufit.schema import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from cpufit.artifacts.decoder.pools import Floats
     from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.runtimes.onnx_decoder import OnnxDecoderSession
-    from cpufit.schema import Precision
+    from cpufit.schema import Artifact, Decoder, Precision
 
     Make = Callable[[str, Precision], Artifact]
 
 pytestmark = pytest.mark.onnxruntime
 
-CONTEXT = 64
-TINY = Decoder(
-    arch="llama",
-    layers=2,
-    hidden=128,
-    ffn=256,
-    heads=4,
-    kv_heads=2,
-    head_dim=32,
-    vocab=320,
-    context=CONTEXT,
-)
-GPT2: dict[str, Any] = {
-    "arch": "gpt2",
-    "position": "learned",
-    "norm": "layer",
-    "activation": "gelu",
-    "gated": False,
-    "tied": True,
-    "biases": "all",
-    "fused_qkv": True,
-}
-SHAPES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "narrow": {"tied": True, "hidden": 64, "heads": 2, "kv_heads": 1},
-    "scaled": {"rope_base": 5e5, "rope_scaling": RopeScaling(factor=32, low=1, high=4, original=8)},
-    "qwen2": {"arch": "qwen2", "tied": True, "rope_base": 1e6, "biases": "qkv"},
-    "phi3": {
-        "arch": "phi3",
-        "kv_heads": 4,
-        "fused_qkv": True,
-        "fused_ffn": True,
-        "sliding_window": 5,
-    },
-    "qwen": {"arch": "qwen", "kv_heads": 4, "biases": "qkv", "fused_qkv": True},
-    "gpt2": GPT2 | {"kv_heads": 4},
-    "starcoder": GPT2 | {"arch": "starcoder", "kv_heads": 1},
-    "gemma": {
-        "arch": "gemma",
-        "kv_heads": 1,
-        "head_dim": 64,
-        "activation": "gelu",
-        "tied": True,
-        "embedding_scale": 128**0.5,
-    },
-    "hunyuan": {"arch": "hunyuan-dense", "head_dim": 64, "qk_norm": True, "tied": True},
-    "lowrank": {"lowrank": 4},
-}
+SHAPES = FAMILIES | {"narrow": {"tied": True, "hidden": 64, "heads": 2, "kv_heads": 1}}
 # Of the logits to those of the unrounded weights: such small models do not average errors out.
 COSINES: dict[Precision, float] = {"int8": 0.999, "int4": 0.9}
 READ_BY_OTHERS: list[tuple[str, Precision]] = [
@@ -88,7 +51,6 @@ READ_BY_OTHERS: list[tuple[str, Precision]] = [
     ("gpt2", "int4"),
     ("gemma", "int8"),
 ]
-IDS = tuple(np.random.default_rng(3).integers(TINY.vocab, size=21).tolist())
 
 
 def decoder_of(shape: str) -> Decoder:
@@ -124,41 +86,9 @@ def _build(shape: str, precision: Precision, folder: Path) -> Artifact:
     return artifact_of(built.file)
 
 
-def artifact_of(path: Path) -> Artifact:
-    return Artifact(
-        key="k",
-        path=str(path),
-        size_bytes=path.stat().st_size,
-        parameters=1,
-        format="f",
-        recipe="r",
-    )
-
-
 def load(artifact: Artifact, **options: Any) -> OnnxDecoderSession:
     chosen = LoadOptions(**{"threads": 1, "context_tokens": CONTEXT, **options})
     return cast("OnnxDecoderSession", load_runtime("onnxruntime").load(artifact, chosen))
-
-
-def generate(
-    session: OnnxDecoderSession, prompt: Sequence[int], then: Sequence[int] = (), sequences: int = 1
-) -> Floats:
-    """Return the logits, sequences x vocab, after a prompt and more tokens one by one."""
-    session.prepare(Step(kind="prefill", tokens=len(prompt), ids=tuple(prompt))).run()
-    if then:
-        ids = tuple(token for token in then for _ in range(sequences))
-        work = session.prepare(Step(kind="decode", ids=ids))
-        for _ in then:
-            work.run()
-    return session.outputs()["logits"]
-
-
-def relative(found: Floats, expected: Floats) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-def cosine(x: Floats, y: Floats) -> float:
-    return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 
 
 @pytest.fixture

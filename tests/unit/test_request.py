@@ -10,37 +10,10 @@ import pytest
 from cpufit.errors import UsageError
 from cpufit.plan import Selection
 from cpufit.run.request import Request, from_json, resolve
+from tests.samples import CARDS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-CARDS = """
-[tiny]
-title = "Tiny"
-family = "llm"
-source = "my notes"
-[tiny.decoder]
-arch = "llama"
-layers = 2
-hidden = 64
-ffn = 96
-heads = 4
-kv_heads = 2
-head_dim = 16
-vocab = 100
-context = 1024
-[small]
-title = "Small"
-family = "encoder"
-source = "my notes"
-[small.encoder]
-layers = 2
-hidden = 64
-ffn = 96
-heads = 4
-vocab = 100
-positions = 128
-"""
 
 
 def _own(folder: Path, *, cards: bool = True, model: bool = False) -> tuple[str, ...]:
