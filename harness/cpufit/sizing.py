@@ -107,11 +107,14 @@ class Recommendation:
 
     @property
     def nearest_miss(self) -> list[str]:
-        """What keeps the host from the next tier, one sentence for each model that misses."""
+        """What keeps the host from the next tier, one sentence for each model that misses.
+
+        The nearest comes first, and what was not measured last: how near it is, nobody knows.
+        """
         if self.next is None:
             return []
         missed = [f for f in self.next.models if f.answer != "yes"]
-        missed.sort(key=lambda f: max(c.ratio for c in f.checks))
+        missed.sort(key=lambda f: (not f.runtime, max(c.ratio for c in f.checks)))
         return [_sentence(f, [c for c in f.checks if c.answer != "yes"]) for f in missed]
 
 

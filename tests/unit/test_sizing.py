@@ -105,6 +105,11 @@ def test_a_model_without_rows_is_not_measured_and_never_passes() -> None:
     assert found.nearest_miss == ["b INT4: not measured"]
 
 
+def test_what_was_measured_is_named_before_what_was_not() -> None:
+    found = _recommend([_llm("c", 2000), _llm("b", 900)], _tier("low", "a", "c", "b"))
+    assert [sentence[0] for sentence in found.nearest_miss] == ["b", "c", "a"]
+
+
 def test_a_miss_outweighs_what_was_not_measured() -> None:
     found = _recommend([_llm("a", 900)], _tier("low", "a", "b"))
     assert found.tiers[0].answer == "no"
