@@ -34,7 +34,7 @@ pytestmark = pytest.mark.llama_cpp
 
 MODEL = "tinyllama-1.1b"
 PRECISION: Precision = "int4"
-ROUNDS = 8
+ROUNDS = 16
 # What llama-cpp-python's own CMakeLists.txt sets, and scikit-build's default type of build.
 FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_CURL=OFF")
 

@@ -74,7 +74,7 @@ def test_what_was_not_measured_says_why(tables: tuple[Matrix, ...]) -> None:
         assert mistral["llama.cpp FP32"].words == "unsupported"
         assert mistral["llama.cpp FP16"].words == "timeout"
         assert mistral["openvino INT4"].words == matrix.NO_RECORD
-        assert llama["llama.cpp INT8"].words == "skipped: too large"
+        assert llama["llama.cpp INT8"].words == "too large"
         assert llama["llama.cpp INT8"].why == "would need 14.6 GB of 13.7 GB that may be used"
         assert llama["llama.cpp INT4"].words == "oom"
 

@@ -108,7 +108,7 @@ def _missing(rows: Iterable[Row]) -> Entry:
     if not missed:
         return Entry(words=NO_RECORD, kind="missing")
     outcome = missed[-1]
-    words = "skipped: too large" if outcome.status == "skipped" else outcome.status
+    words = "too large" if outcome.status == "skipped" else outcome.status
     return Entry(words=words, kind="missing", why=outcome.reason)
 
 
