@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +44,11 @@ class ModelFit:
         """The worst of its checks."""
         return worst([check.answer for check in self.checks])
 
+    @property
+    def ratio(self) -> float:
+        """By how much its worst check misses; without end where nothing was measured."""
+        return max(check.ratio for check in self.checks) if self.runtime else math.inf
+
 
 @dataclass(frozen=True, kw_only=True)
 class TierFit:
@@ -56,12 +62,6 @@ class TierFit:
         """'no' as soon as one model misses: measuring the rest cannot mend it."""
         answers = [fit.answer for fit in self.models]
         return "no" if "no" in answers else worst(answers)
-
-    @property
-    def misses(self) -> list[tuple[ModelFit, Check]]:
-        """Every check that is not met, the nearest first."""
-        missed = [(f, c) for f in self.models for c in f.checks if c.answer != "yes"]
-        return sorted(missed, key=lambda pair: (_RANK.index(pair[1].answer), pair[1].ratio))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Recommendation:
         if self.next is None:
             return []
         missed = [f for f in self.next.models if f.answer != "yes"]
-        missed.sort(key=lambda f: (not f.runtime, max(c.ratio for c in f.checks)))
+        missed.sort(key=lambda f: f.ratio)
         return [_sentence(f, [c for c in f.checks if c.answer != "yes"]) for f in missed]
 
 
@@ -161,7 +161,7 @@ def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], host: Host) -> 
         )
         for (runtime, weights, _), rows in groups.items()
     ]
-    return min(fits, key=lambda f: (_RANK.index(f.answer), max(c.ratio for c in f.checks)))
+    return min(fits, key=lambda f: (_RANK.index(f.answer), f.ratio))
 
 
 def _checks(rows: Sequence[Row], tier: Tier, host: Host) -> tuple[Check, ...]:
