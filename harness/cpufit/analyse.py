@@ -20,9 +20,14 @@ LABELS = {
     "latency": "latency",
     "ttft": "TTFT",
     "tpot": "TPOT",
+    "encode": "encoder alone",
     "prefill": "prefill",
     "decode": "decode",
     "batch": "batch",
+    "frame": "frame",
+    "preprocess": "preprocessing",
+    "inference": "inference",
+    "postprocess": "postprocessing",
     "energy": "energy",
     "energy_ttft": "energy of the prompt, per token",
     "energy_tpot": "energy per generated token",
@@ -57,6 +62,7 @@ class Metric:
     rate: float  # all items over all the time, per second; 0 for energy
     verdict: Verdict | None  # None: no threshold applies
     threshold: float  # same unit; 0 where none applies
+    holds: tuple[tuple[int, Verdict], ...] = ()  # frames per second, and whether it keeps up
 
     @property
     def label(self) -> str:
@@ -118,6 +124,14 @@ class Row:
         """Whether the outputs are farther from float32's than the precision explains."""
         lowest = LOWEST_COSINE[self.record.cell.precision]
         return self.cosine is not None and self.cosine < lowest
+
+    @property
+    def fps_words(self) -> str:
+        """Which camera rates it keeps up with: 'holds 10 FPS, 15 undecided, not 30'."""
+        frame = self.metric("frame")
+        words = {"under": "{}", "undecided": "{} undecided", "over": "not {}"}
+        parts = [words[verdict].format(fps) for fps, verdict in (frame.holds if frame else ())]
+        return f"holds {', '.join(parts)} FPS" if parts else ""
 
     def metric(self, name: str, size: int | None = None) -> Metric | None:
         """Return the metric of that name (and size), None where the cell has none."""
@@ -194,6 +208,10 @@ def _metric(series: Series, thresholds: Thresholds) -> Metric:
         rate=_rate(series, values),
         verdict=stats.verdict(values, limit, share, confidence) if limit else None,
         threshold=limit,
+        holds=tuple(
+            (fps, stats.verdict(values, units.NS_PER_S / fps, share, confidence))
+            for fps in (thresholds.fps if series.name == "frame" else ())
+        ),
     )
 
 
@@ -201,6 +219,7 @@ def _threshold_ns(name: str, thresholds: Thresholds) -> float:
     """Only one-stream latencies are interactive; batches and energy have no threshold."""
     limits_ms = {
         "latency": thresholds.latency_ms,
+        "frame": thresholds.latency_ms,
         "ttft": thresholds.ttft_ms,
         "tpot": thresholds.tpot_ms,
     }

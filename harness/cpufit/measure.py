@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Series
 from cpufit.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cpufit.runtimes.base import Session, Work
     from cpufit.schema import Budget, Cell, Scenario, Task
@@ -74,15 +76,25 @@ class Measured:
 
 
 def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
-    """Say how a session must be set up for this cell."""
-    longest = max(scenario.prompt_tokens) if task == "generate" else 0
+    """Say how a session must be set up for this cell.
+
+    Raises UnsupportedError where a language model is asked for requests side by side.
+    """
+    if scenario.streams and task != "infer":
+        raise UnsupportedError(
+            "language models are not measured with several requests side by side",
+            "--scenario throughput measures parallel sequences",
+        )
+    longest = max(scenario.prompt_tokens) if task != "infer" else 0
     context = max(longest + scenario.generate_tokens, scenario.context_tokens)
     return LoadOptions(
         threads=cell.threads,
+        precision=cell.precision,
         goal="throughput" if scenario.procedure == "throughput" else "latency",
+        streams=scenario.streams,
         batch=cell.batch,
         prompt_tokens=longest,
-        context_tokens=context if task == "generate" else 0,
+        context_tokens=context if task != "infer" else 0,
     )
 
 
@@ -100,6 +112,9 @@ def probes(
         Probe(prompt, tokens, tokens, partial(_prompt, session, tokens), 1)
         for tokens in sorted(scenario.prompt_tokens)
     ]
+    if task == "describe":
+        work = session.prepare(Step(kind="encode"))
+        found.append(Probe("encode", 1, 1, lambda: work, 1))
     token = "decode" if throughput else "tpot"
     start = partial(_continuation, session, found[0], clock)
     return [*found, Probe(token, cell.batch, cell.batch, start, scenario.generate_tokens)]
@@ -124,6 +139,37 @@ def time_session(
             for probe in found
             if not probe.values
         ),
+    )
+
+
+def time_frames(
+    stages: Mapping[str, Callable[[], object]],
+    budget: Budget,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Measured:
+    """Do the stages one after another, frame after frame, until the budget's stop rule holds.
+
+    One series is of the whole frame, one of each stage; their values belong together.
+    """
+    say("warming up")
+    first_ns, end = _frame(stages, clock)[-1], clock() + round(budget.warmup_s * NS_PER_S)
+    while clock() < end:
+        _frame(stages, clock)
+    say("measuring")
+    start, found = clock(), []
+    least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
+    while not found or clock() - start < (most if len(found) < budget.samples else least):
+        found.append(_frame(stages, clock))
+    columns = zip(*found, strict=True)
+    return Measured(
+        first_ns=first_ns,
+        series=tuple(
+            Series(name=name, unit="ns", size=1, items=1, values=tuple(map(float, values)))
+            for name, values in zip((*stages, "frame"), columns, strict=True)
+        ),
+        stop=f"{len(found)} frames after {(clock() - start) / NS_PER_S:.1f} s",
+        valid=len(found) >= budget.samples,
     )
 
 
@@ -225,6 +271,15 @@ def _repeat(
         run()
         durations.append(clock() - start)
     return durations
+
+
+def _frame(stages: Mapping[str, Callable[[], object]], clock: Clock) -> list[int]:
+    """Return the duration of each stage, and of them all."""
+    times = [clock()]
+    for stage in stages.values():
+        stage()
+        times.append(clock())
+    return [*(end - start for start, end in pairwise(times)), times[-1] - times[0]]
 
 
 def _take_burst(probe: Probe, clock: Clock, most_ns: int) -> None:

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 from cpufit.artifacts.routes import module_of
+from cpufit.catalog.names import split
 from cpufit.errors import UnsupportedError, UsageError, unknown
 from cpufit.runtimes import RUNTIMES
 from cpufit.schema import PRECISIONS, WEIGHTS, Cell, Select
@@ -89,8 +90,7 @@ def cells(
         _check_block(block, models, scenarios)
         expanded = [
             Cell(
-                model=_base(model),
-                variant=model.partition("@")[2],
+                **split(model)._asdict(),
                 weights=weights,
                 precision=precision,
                 runtime=runtime,
@@ -108,7 +108,7 @@ def cells(
             )
             for batch in _batches(models[model], scenarios[scenario])
         ]
-        buildable = [cell for cell in expanded if _can_build(cell, models)]
+        buildable = [cell for cell in expanded if _can_run(cell, models, scenarios)]
         found |= {cell.id: cell for cell in buildable or expanded if cell.id not in found}
     models_in_order = list(dict.fromkeys(cell.model for cell in found.values()))
     return tuple(sorted(found.values(), key=lambda cell: models_in_order.index(cell.model)))
@@ -185,19 +185,29 @@ def _keep(have: tuple[T, ...], wanted: Sequence[object]) -> tuple[T, ...]:
 
 
 def _base(name: str) -> str:
-    """Return the model of which `name` may be a variant."""
-    return name.partition("@")[0]
+    """Return the model of which `name` may be a variant or another size."""
+    return split(name).model
 
 
-def _can_build(cell: Cell, models: Mapping[str, Model]) -> bool:
+def _can_run(cell: Cell, models: Mapping[str, Model], scenarios: Mapping[str, Scenario]) -> bool:
+    model, scenario = models[cell.card], scenarios[cell.scenario]
+    if scenario.procedure == "frames" and not model.vision:
+        return False
+    if scenario.streams and model.task != "infer":
+        return False
+    longest = max(scenario.prompt_tokens) + scenario.generate_tokens
+    if model.writer and longest > model.writer.positions:
+        return False
     try:
-        module_of(models[cell.card], cell.precision, cell.runtime, cell.weights)
+        module_of(model, cell.precision, cell.runtime, cell.weights)
     except UnsupportedError:
         return False
     return True
 
 
 def _batches(model: Model, scenario: Scenario) -> tuple[int, ...]:
+    if model.task == "describe":
+        return (1,)
     return scenario.generate_batches if model.task == "generate" else scenario.infer_batches
 
 

@@ -6,6 +6,7 @@ names: `_ns`, `_ms`, `_s`, `_bytes`, `_j`, `_w`.
 Schema history
     1  first version
     2  adds a record's `parent` and an outcome's `numerics`; files of version 1 read as empty there
+    3  adds a cell's `size`; older files read as 0 there
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from cpufit.errors import CpufitError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M.
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "q4_0"]
 Weights = Literal["synthetic", "real"]
-Family = Literal["llm", "encoder", "vision", "ocr"]
-Task = Literal["generate", "infer"]
-Procedure = Literal["latency", "throughput", "memory", "energy"]
+Family = Literal["llm", "encoder", "vision", "ocr", "multimodal"]
+Task = Literal["generate", "describe", "infer"]
+Procedure = Literal["latency", "throughput", "frames", "memory", "energy"]
 Verdict = Literal["under", "over", "undecided"]
 Status = Literal[
     "ok",  # measured
@@ -119,6 +120,45 @@ class Vision:
     builder: str
     resolution: int
     classes: int
+    answer: Literal["classes", "yolov5", "yolov8", "boxes"] = "classes"  # what its outputs hold
+    keep: int = 100  # percent of every layer's channels; the widths become multiples of 8
+    lowrank: int = 0  # as of a Decoder, for the linear layers of transformers
+    proposals: int = 0  # regions the second stage of a detector looks at; 0: it has none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sense:
+    """A graph that takes in a picture, sound or noise: `builder` names it in artifacts.
+
+    Alone it is a model of one pass; beside a decoder or writer it is what that one is told about.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    builder: str
+    size: int = 0  # pixels of a side; 0 where it takes no picture
+    lowrank: int = 0  # as of a Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """A decoder that writes text about the rows of an encoder, which it looks at in every layer."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    vocab: int
+    positions: int
+    rows: int  # it looks at
+    width: int  # of those rows
+    pre_norm: bool = False  # norms before each layer, as Whisper's; else after, as BERT's
+    key_bias: bool = True
+    head: Literal["bert", "plain"] = "bert"  # what comes before the output matrix
+    lowrank: int = 0  # as of a Decoder
+    norm_eps: float = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,19 +192,25 @@ class Model:
     decoder: Decoder | None = None
     encoder: Encoder | None = None
     vision: Vision | None = None
+    sense: Sense | None = None
+    writer: Writer | None = None
     real: RealFile | None = None
     parent: str = ""  # the model it was pruned, factorised or distilled from
     file: str = ""
 
     @property
     def task(self) -> Task:
-        """What one request is: generating tokens, or one pass over a fixed input."""
+        """What one request is: generating tokens, the same about a picture or sound, or one pass
+        over a fixed input.
+        """
+        if self.sense and (self.writer or self.decoder):
+            return "describe"
         return "generate" if self.family == "llm" else "infer"
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         """The kinds of weights this model can be measured with."""
-        built = self.decoder or self.encoder or self.vision
+        built = self.decoder or self.encoder or self.vision or self.sense
         kinds: tuple[Weights, ...] = ("synthetic",) if built else ()
         return (*kinds, "real") if self.real or self.file else kinds
 
@@ -184,6 +230,7 @@ class Scenario:
     context_tokens: int = 0  # room of the KV cache; 0: what the longest request needs
     generate_batches: tuple[int, ...] = (1,)  # parallel sequences, one cell each
     infer_batches: tuple[int, ...] = (1,)  # samples per pass, one cell each
+    streams: bool = False  # several requests side by side, in as many processes where it must be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +257,7 @@ class Thresholds:
     latency_ms: float  # one-shot models
     ttft_ms: float  # LLM, at each prompt length
     tpot_ms: float  # LLM, per generated token
+    fps: tuple[int, ...]  # frames per second a camera may give
     percentile: float  # of the samples that is held against the threshold
     confidence: float
 
@@ -288,11 +336,13 @@ class Cell:
     batch: int = 1
     weights: Weights = "synthetic"
     variant: str = ""
+    size: int = 0  # pixels of a side, where another input is measured than the card's
 
     @property
     def card(self) -> str:
-        """The name its model card goes by: 'mistral-7b', 'mistral-7b@ffn60'."""
-        return self.model + (f"@{self.variant}" if self.variant else "")
+        """The name its model card goes by: 'mistral-7b', 'yolov8n@prune30?size=320'."""
+        variant = f"@{self.variant}" if self.variant else ""
+        return self.model + variant + (f"?size={self.size}" if self.size else "")
 
     @property
     def id(self) -> str:
@@ -366,9 +416,10 @@ class Host:
 class Series:
     """Raw samples of one quantity, in order of time.
 
-    `name` is latency, ttft, tpot, itl, prefill, decode, batch (durations) or energy; `size` its
-    prompt length, batch or number of sequences; `items` the units of work (inferences, tokens) one
-    value covers, so that a rate is `items / value`.
+    `name` is latency, ttft, tpot, encode, prefill, decode, batch, frame and its stages preprocess,
+    inference and postprocess (durations), or energy; `size` its prompt length, batch or number of
+    sequences; `items` the units of work (inferences, tokens) one value covers, so that a rate is
+    `items / value`.
     """
 
     name: str

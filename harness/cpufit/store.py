@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 
 _VERSION_KEY = b"cpufit_schema_version"
 _REQUEST_KEY = b"cpufit_request"
-_CELL = ("model", "variant", "weights", "precision", "runtime", "scenario", "threads", "batch")
+_CELL = (
+    "model",
+    "variant",
+    "size",
+    "weights",
+    "precision",
+    "runtime",
+    "scenario",
+    "threads",
+    "batch",
+)
 _RECORDS = TypeAdapter(list[Record])
-_SINCE_2: dict[str, Any] = {"parent": "", "numerics": None}  # what rows of version 1 read as
+# What the columns that came with a version read as in older files.
+_SINCE: dict[int, dict[str, Any]] = {2: {"parent": "", "numerics": None}, 3: {"size": 0}}
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 _SERIES = pa.struct(
@@ -104,6 +115,7 @@ _SCHEMA = pa.schema(
         "recorded_at": pa.string(),
         "model": pa.string(),
         "variant": pa.string(),
+        "size": pa.int64(),
         "weights": pa.string(),
         "precision": pa.string(),
         "runtime": pa.string(),
@@ -205,7 +217,8 @@ def read(paths: Iterable[Path]) -> list[Record]:
     for path in paths:
         table = _read(path)
         rows = table.to_pylist(maps_as_pydicts="strict")
-        absent = _SINCE_2 if _version(table) < 2 else {}
+        since = [new for version, new in _SINCE.items() if version > _version(table)]
+        absent = {name: value for new in since for name, value in new.items()}
         try:
             records += _RECORDS.validate_python([_nested({**absent, **row}) for row in rows])
         except (ValidationError, KeyError, TypeError) as error:

@@ -11,6 +11,7 @@ import ctypes
 import signal
 import sys
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +22,7 @@ from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError
 from cpufit.probes import energy, memory, noise
 from cpufit.runtimes import load_runtime
+from cpufit.runtimes.base import Step
 from cpufit.schema import Job, Memory, Message, Outcome
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ def _run(
     job: Job, session: Session, clock: Callable[[], int], say: Say, meter: energy.Total | None
 ) -> measure.Measured:
     """Do what the scenario's procedure asks of a loaded session."""
+    if job.scenario.procedure == "frames":
+        return _run_frames(job, session, clock, say)
     found = measure.probes(session, job.cell, job.scenario, job.model.task, clock)
     if job.scenario.procedure == "memory":
         say(Message(stage="measuring"))
@@ -128,6 +132,16 @@ def _run(
     first_ns = measure.warm_up(found, job.budget, clock)
     series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
     return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
+
+
+def _run_frames(job: Job, session: Session, clock: Callable[[], int], say: Say) -> measure.Measured:
+    from cpufit import frames  # Pillow must not count as memory of cells that have no use for it
+
+    around = frames.around(job.model, session)
+    work = session.prepare(Step(kind="infer"))
+    stages = {"preprocess": around.before, "inference": work.run, "postprocess": around.after}
+    measured = measure.time_frames(stages, job.budget, clock, lambda s: say(Message(stage=s)))
+    return replace(measured, notes=(frames.DESCRIPTION,))
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:

@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.onnxruntime
 
-VISION = ("mobilenet-v3-small", "efficientnet-lite0", "squeezenet-1.1", "yolov8n")
+VISION = (
+    "mobilenet-v2",
+    "mobilenet-v3-small",
+    "mobilenet-v3-large",
+    "efficientnet-lite0",
+    "squeezenet-1.1",
+    "resnet-18",
+    "resnet-50",
+    "resnet-152",
+    "mobilevit-xxs",
+    "yolov5s",
+    "yolov8n",
+)
 MODELS = (*VISION, "distilbert")
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
@@ -84,14 +96,24 @@ def test_parameters_and_macs_are_those_of_the_card(name: str) -> None:
 
 
 def test_counts_are_the_published_ones() -> None:
-    published = {
-        "mobilenet-v3-small": 2_542_856,
-        "efficientnet-lite0": 4_652_008,
-        "squeezenet-1.1": 1_235_496,
-        "yolov8n": 3_157_200,
-        "distilbert": 66_362_880,
+    published = {  # parameters, and millions of multiply-adds
+        "mobilenet-v2": (3_504_872, 300.8),
+        "mobilenet-v3-small": (2_542_856, 56.5),
+        "mobilenet-v3-large": (5_483_032, 216.6),
+        "efficientnet-lite0": (4_652_008, 385.2),
+        "squeezenet-1.1": (1_235_496, 349.2),
+        "resnet-18": (11_689_512, 1814.1),
+        "resnet-50": (25_557_032, 4089.2),
+        "resnet-152": (60_192_808, 11513.6),
+        "mobilevit-xxs": (1_272_024, 407.4),
+        "yolov5s": (7_235_389, 8217.0),
+        "yolov8n": (3_157_200, 4372.0),
+        "distilbert": (66_362_880, 5586.8),
     }
-    assert {name: card(name).parameters for name in MODELS} == published
+    assert list(published) == list(MODELS)
+    for name, (parameters, millions) in published.items():
+        assert card(name).parameters == parameters, name
+        assert card(name).macs / 1e6 == pytest.approx(millions, abs=0.6), name
 
 
 @pytest.mark.parametrize(
@@ -389,7 +411,7 @@ def test_onnxruntime_fuses_the_encoder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_activations_have_a_sane_scale(name: str, tmp_path: Path) -> None:
     """Denormals cost up to a hundredfold, infinities and zeros may cost nothing: both would lie."""
-    built = build(card(name, 96) if name in VISION else small(name), tmp_path)
+    built = build(card(name, 128) if name in VISION else small(name), tmp_path)
     model = onnx.shape_inference.infer_shapes(onnx.load(built.file))
     floats = [v for v in model.graph.value_info if v.type.tensor_type.elem_type == 1]
     model.graph.output.extend(floats)

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit import measure, stats
-from cpufit.runtimes.base import Work
+from cpufit.runtimes.base import Step, Work
 from cpufit.schema import Budget, Cell, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cpufit.runtimes.base import Step
     from cpufit.runtimes.tensors import Array
     from cpufit.schema import Precision, Procedure
 
@@ -48,6 +47,9 @@ class Bench:
 
         return Work(run=run, items=step.tokens if step.kind == "prefill" else 1)
 
+    def inputs(self) -> Mapping[str, Array]:
+        return {}
+
     def outputs(self) -> Mapping[str, Array]:
         return {}
 
@@ -69,6 +71,29 @@ def _generate(cost_ms: dict[str, float]) -> tuple[Bench, list[measure.Probe], me
     bench = Bench(cost_ms)
     found = measure.probes(bench, _cell(), _scenario(), "generate", bench.clock)
     return bench, found, measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+
+
+def _frames(cost_ms: dict[str, float]) -> measure.Measured:
+    bench = Bench(cost_ms)
+    stages = {name: bench.prepare(Step(kind=name)).run for name in cost_ms}  # type: ignore[arg-type]
+    return measure.time_frames(stages, BUDGET, bench.clock, lambda _: None)
+
+
+def test_a_frame_is_the_sum_of_its_stages() -> None:
+    measured = _frames({"encode": 1, "infer": 4, "decode": 2})
+    series = {found.name: found.values for found in measured.series}
+    assert list(series) == ["encode", "infer", "decode", "frame"]
+    assert {len(values) for values in series.values()} == {143}  # a second of frames of 7 ms
+    assert set(series["infer"]) == {4.0 * MS}
+    assert set(series["frame"]) == {7.0 * MS}
+    assert measured.first_ns == 7 * MS
+    assert measured.valid
+
+
+def test_frames_end_at_the_cap() -> None:
+    measured = _frames({"infer": 300})
+    assert len(measured.series[0].values) == 14  # 4 s
+    assert not measured.valid
 
 
 def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:

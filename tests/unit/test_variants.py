@@ -14,10 +14,12 @@ from cpufit.artifacts import encoder_counts
 from cpufit.artifacts.decoder import tensors
 from cpufit.artifacts.graphs.families import graph_of
 from cpufit.artifacts.graphs.sources import Synthetic
+from cpufit.artifacts.widths import keep
 from cpufit.catalog import load_models, pick, standard, with_variants
-from cpufit.catalog.variants import STANDARD, keep, variant_of
+from cpufit.catalog.names import Name, is_plain, split
+from cpufit.catalog.variants import variant_of
 from cpufit.errors import UsageError
-from cpufit.schema import Decoder, Encoder, Model
+from cpufit.schema import Cell, Decoder, Encoder, Model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,23 +102,104 @@ def test_a_variant_has_synthetic_weights_only() -> None:
 @pytest.mark.parametrize("name", COMPRESSIBLE)
 def test_every_model_has_the_standard_variants(name: str) -> None:
     found = standard(MODELS[name])
-    assert [model.name for model in found] == [f"{name}@{variant}" for variant in STANDARD]
+    assert [model.name for model in found] == [
+        f"{name}@{variant}" for variant in ("ffn60", "depth75", "lowrank4")
+    ]
     for model in found:
         assert model.parent == name
         assert model.parameters < MODELS[name].parameters
         assert model.macs < MODELS[name].macs
 
 
-def test_other_kinds_of_model_have_none() -> None:
-    assert standard(pick("yolov8n")) == ()
+def test_models_of_real_weights_only_have_none() -> None:
     assert standard(pick("pp-ocrv4-det")) == ()
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.vision])
+def test_pruned_vision_models_are_smaller_and_keep_their_answers(name: str) -> None:
+    parent, (third, half) = MODELS[name], standard(MODELS[name])
+    assert [third.name, half.name] == [f"{name}@prune30", f"{name}@prune50"]
+    assert half.parameters < third.parameters < parent.parameters
+    assert half.macs < third.macs < parent.macs
+    # Both sides of most layers lose their share, which counts twice; widths are rounded.
+    assert third.macs == pytest.approx(parent.macs * 0.7**2, rel=0.35)
+    assert third.vision
+    assert third.vision.classes == parent.vision.classes  # type: ignore[union-attr]
+    assert third.parent == name
+    assert third.title == f"{parent.title}, 30 % of the channels pruned"
+
+
+def test_pruned_widths_are_multiples_of_8() -> None:
+    graph = graph_of(pick("yolov8n@prune30"), Synthetic("m"))
+    shapes = {array.name: array.shape for array in graph.arrays if array.name.endswith(".bn.bias")}
+    assert len(shapes) == 57
+    assert all(width % 8 == 0 for (width,) in shapes.values())
+    assert shapes["8.cv2.bn.bias"] == (176,)  # 179.2 of 256
+    assert shapes["0.bn.bias"] == (8,)  # 11.2 of 16
+
+
+def test_a_shortcut_stays_where_the_parent_has_one() -> None:
+    """Rounding can make two widths equal that are not so in the parent."""
+    for name in ("mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large", "mobilevit-xxs"):
+        sums = [
+            sum(node.op_type == "Add" for node in graph_of(pick(card), Synthetic("m")).operations)
+            for card in (name, f"{name}@prune30", f"{name}@prune50")
+        ]
+        assert len(set(sums)) == 1, name
+
+
+# ------------------------------------------------------------------------------------ other sizes
+def test_another_size_has_the_same_weights_and_other_work() -> None:
+    model, parent = pick("yolov8n?size=320"), pick("yolov8n")
+    assert model.vision
+    assert model.vision.resolution == 320
+    assert model.parameters == parent.parameters
+    assert model.macs == parent.macs // 4
+    assert model.title == "YOLOv8n at 320 x 320"
+    assert model.parent == ""
+
+
+def test_a_variant_can_have_another_size() -> None:
+    model = pick("yolov8n@prune30?size=320")
+    assert model.name == "yolov8n@prune30?size=320"
+    assert model.parent == "yolov8n"
+    assert model.macs == pick("yolov8n@prune30").macs // 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("yolov8n?size=100", "yolov8n cannot take 100 x 100 pixels; use a multiple of 32"),
+        ("yolov8n?size=0", "'size=0' is no size; write yolov8n?size=320"),
+        ("yolov8n?width=320", "'width=320' is no size"),
+        ("yolov8n?", "'' is no size"),
+        ("mistral-7b?size=320", "mistral-7b has no input size to choose; leave"),
+        ("yolov8n@ffn60", "unknown variant 'ffn60' of yolov8n; known: prune5 to prune90"),
+        ("yolov8n@prune99", "unknown variant 'prune99' of yolov8n"),
+    ],
+)
+def test_sizes_and_variants_that_cannot_be(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        pick(name)
+    assert message in str(caught.value)
+
+
+def test_names_come_apart_as_cells_put_them_together() -> None:
+    assert split("yolov8n@prune30?size=320") == Name("yolov8n", "prune30", 320)
+    assert split("yolov8n") == Name("yolov8n", "", 0)
+    assert is_plain("yolov8n")
+    assert not is_plain("yolov8n?size=320")
+    cell = Cell(
+        model="yolov8n", variant="prune30", size=320, precision="fp32", runtime="r", scenario="s",
+        threads=1,
+    )  # fmt: skip
+    assert split(cell.card) == (cell.model, cell.variant, cell.size)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("mistal-7b@ffn60", "unknown model 'mistal-7b'; did you mean 'mistral-7b'"),
-        ("yolov8n@ffn60", "yolov8n has no variants; language models and encoders have"),
         ("pp-ocrv4-det@depth75", "pp-ocrv4-det has no variants"),
         ("mistral-7b@", "unknown variant '' of mistral-7b; known: ffn10 to ffn95, depth10"),
         ("mistral-7b@ffn", "unknown variant 'ffn'"),

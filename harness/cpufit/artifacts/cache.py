@@ -126,9 +126,10 @@ def _tree_bytes(file: Path) -> int:
 
 def _parts(file: Path) -> list[Path]:
     """Return the file and, by the habit of its format, a second one with the weights."""
-    beside = {".xml": file.with_suffix(".bin"), ".onnx": file.with_name(file.name + ".data")}
-    weights = beside.get(file.suffix.lower(), file)
-    return [file, weights] if weights != file and weights.is_file() else [file]
+    found = []
+    for part in (file, file.with_name("sense" + file.suffix)):
+        found += [part, part.with_suffix(".bin"), part.with_name(part.name + ".data")]
+    return [file, *(part for part in found[1:] if part != file and part.is_file())]
 
 
 def _key(request: Request, module: Builder) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts.decoder.tensors import rank
+from cpufit.artifacts.widths import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,6 @@ def _matrices(encoder: Encoder) -> Iterator[int]:
     hidden, ffn = encoder.hidden, encoder.ffn
     for inputs, outputs in (*((hidden, hidden),) * _ATTENTION, (hidden, ffn), (ffn, hidden)):
         if encoder.lowrank:
-            yield (inputs + outputs) * rank(encoder, inputs, outputs)
+            yield (inputs + outputs) * rank(encoder.lowrank, inputs, outputs)
         else:
             yield inputs * outputs

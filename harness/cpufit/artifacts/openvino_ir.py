@@ -28,22 +28,30 @@ from typing import TYPE_CHECKING, Any
 
 from cpufit.artifacts import graphs
 from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.yolov8 import DECODE
+from cpufit.artifacts.graphs.yolo import DECODE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Built, Request
-    from cpufit.schema import Family, Input
+    from cpufit.schema import Input, Model, Precision
 
 __all__ = ["VERSION", "build", "estimate_bytes", "packages"]
 
 VERSION = 100 * graphs.VERSION + 1  # other graphs make other IR
+_FORMATS: dict[Precision, str] = {
+    "fp32": "fp32",
+    "bf16": "fp32 weights, bfloat16 arithmetic",
+    "int8": "FakeQuantize u8s8 per-channel",
+}
 _SAMPLES = 8  # of calibration; synthetic activations vary little from sample to sample
 
 
 def build(request: Request, folder: Path) -> Built:
-    """Write `model.xml` and `model.bin` into `folder`: fp32, or quantised to int8 from it."""
+    """Write `model.xml` and `model.bin` into `folder`: fp32, or quantised to int8 from it.
+
+    At bf16 the file is the one of fp32: OpenVINO rounds its weights when it loads them.
+    """
     # Without that package neither OpenVINO nor NNCF sends usage statistics.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov
@@ -51,28 +59,30 @@ def build(request: Request, folder: Path) -> Built:
     scratch = folder / "onnx"
     scratch.mkdir()
     source = graphs.build(replace(request, precision="fp32"), scratch)
-    model = ov.Core().read_model(source.file)
     file = folder / "model.xml"
     recipe = f"{source.recipe}; IR by OpenVINO {version('openvino')}"
+    for part in sorted(scratch.glob("*.onnx")):
+        model = ov.Core().read_model(part)
+        if request.precision == "int8":
+            model = _quantize(model, request, source.inputs)
+        ov.save_model(model, folder / f"{part.stem}.xml", compress_to_fp16=False)
+        del model  # it maps the ONNX file
     if request.precision == "int8":
-        model = _quantize(model, request, source.inputs)
-        recipe += f"; {_recipe(request.model.family)}"
-    ov.save_model(model, file, compress_to_fp16=False)
-    del model  # it maps the ONNX file
+        recipe += f"; {_recipe(request.model)}"
     shutil.rmtree(scratch)
-    number_format = "fp32" if request.precision == "fp32" else "FakeQuantize u8s8 per-channel"
-    return replace(source, file=file, format=number_format, recipe=recipe)
+    return replace(source, file=file, format=_FORMATS[request.precision], recipe=recipe)
 
 
 def estimate_bytes(request: Request) -> int:
     """Return the size of the weights, which decide the size of the pair of files."""
-    return graphs.estimate_bytes(request)
+    precision: Precision = "int8" if request.precision == "int8" else "fp32"
+    return graphs.estimate_bytes(replace(request, precision=precision))
 
 
 def packages(request: Request) -> tuple[str, ...]:
     """Return onnx and openvino, which write the files, and nncf, where it quantises."""
     source = graphs.packages(replace(request, precision="fp32"))
-    return (*source, "openvino") if request.precision == "fp32" else (*source, "openvino", "nncf")
+    return (*source, "openvino", "nncf") if request.precision == "int8" else (*source, "openvino")
 
 
 def _quantize(model: Any, request: Request, inputs: tuple[Input, ...]) -> Any:
@@ -84,6 +94,8 @@ def _quantize(model: Any, request: Request, inputs: tuple[Input, ...]) -> Any:
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
     nncf.set_log_level(logging.ERROR)
+    if request.model.sense:
+        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     samples = [sample(inputs, index) for index in range(_SAMPLES)]
     encoder = request.model.family == "encoder"
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -99,8 +111,10 @@ def _quantize(model: Any, request: Request, inputs: tuple[Input, ...]) -> Any:
         )
 
 
-def _recipe(family: Family) -> str:
-    kind = "transformer" if family == "encoder" else "mixed preset"
+def _recipe(model: Model) -> str:
+    if model.sense:
+        return f"weights compressed to 8 bits per channel by NNCF {version('nncf')}"
+    kind = "transformer" if model.family == "encoder" else "mixed preset"
     return (
         f"post-training quantisation by NNCF {version('nncf')} ({kind}, fast bias correction, "
         f"{_SAMPLES} seeded samples, all weights in half range against 16-bit overflow); "

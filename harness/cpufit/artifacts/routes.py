@@ -25,8 +25,8 @@ class Route:
     module: str
 
 
-_GRAPHS: tuple[Family, ...] = ("encoder", "vision")
-_ALL: tuple[Family, ...] = ("llm", "encoder", "vision", "ocr")
+_GRAPHS: tuple[Family, ...] = ("encoder", "vision", "multimodal")
+_ALL: tuple[Family, ...] = ("llm", "encoder", "vision", "ocr", "multimodal")
 
 ROUTES = (
     Route("llama.cpp", ("llm",), "synthetic", ("int4", "q4_0", "int8", "bf16", "fp16"), "gguf"),
@@ -43,8 +43,8 @@ ROUTES = (
         ("int4", "int8", "bf16", "fp16", "fp32"),
         "openvino_decoder",
     ),
-    Route("openvino", _GRAPHS, "synthetic", ("fp32", "int8"), "openvino_ir"),
-    Route("openvino", ("vision",), "real", ("fp32", "int8"), "openvino_ir"),
+    Route("openvino", _GRAPHS, "synthetic", ("fp32", "bf16", "int8"), "openvino_ir"),
+    Route("openvino", ("vision",), "real", ("fp32", "bf16", "int8"), "openvino_ir"),
     Route("openvino", ("ocr",), "real", (), "asis"),
     Route("fake", _ALL, "synthetic", PRECISIONS, "timings"),
 )
@@ -75,9 +75,10 @@ def module_of(model: Model, precision: Precision, runtime: str, weights: Weights
         raise UnsupportedError(
             "llama.cpp has no factorised layers", "this variant runs on onnxruntime, openvino"
         )
-    routes = [r for r in ROUTES if r.runtime == runtime and model.family in r.families]
+    family: Family = "llm" if model.decoder else model.family
+    routes = [r for r in ROUTES if r.runtime == runtime and family in r.families]
     if not routes:
-        others = sorted({r.runtime for r in ROUTES if model.family in r.families})
+        others = sorted({r.runtime for r in ROUTES if family in r.families})
         raise UnsupportedError(
             f"no {model.family} models on {runtime} yet", f"this model runs on {', '.join(others)}"
         )

@@ -63,7 +63,7 @@ def _text(request: Request) -> str:
     weight_bytes = model.parameters * width
     work_ms = model.macs / _MACS_PER_S * _MS_PER_S * width / _BYTES["fp32"]
     values = {"load_ms": weight_bytes / _LOAD_BYTES_PER_S * _MS_PER_S, "first_ms": work_ms / 2}
-    if model.task == "generate":
+    if model.task != "infer":
         values["prefill_ms_per_token"] = work_ms
         values["decode_ms"] = weight_bytes / _BYTES_PER_S * _MS_PER_S
     else:

@@ -91,8 +91,7 @@ def _read(path: Path) -> dict[str, Model]:
 
 
 def _counted(card: Model) -> Model:
-    shape = card.decoder or card.encoder
-    if shape is None:
+    if not (card.decoder or card.encoder) or card.sense:
         return card
-    parameters, macs = counts(shape)
+    parameters, macs = counts(card)
     return replace(card, parameters=parameters, macs=macs)

@@ -12,7 +12,7 @@ from cpufit.errors import UsageError, unknown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from cpufit.schema import Decoder, Encoder, Family, Model, RopeScaling, Vision
+    from cpufit.schema import Decoder, Encoder, Family, Model, RopeScaling, Vision, Writer
 
     Problems = Iterator[tuple[str, str]]  # field, and what is wrong with it
 
@@ -51,10 +51,9 @@ def _problems(name: str, card: Model, parents: Collection[str]) -> Problems:
     yield from _labels(name, card, parents)
     wrong = list(_shape(card))
     yield from wrong
-    built = card.decoder or card.encoder
-    if built and not wrong:
-        yield from _counts(card, built)
-    elif card.vision and not (card.parameters and card.macs):
+    if (card.decoder or card.encoder) and not card.sense and not wrong:
+        yield from _counts(card)
+    elif (card.vision or card.sense) and not (card.parameters and card.macs):
         yield "parameters", "give them and macs, only those of decoders and encoders are computed"
 
 
@@ -73,7 +72,11 @@ def _labels(name: str, card: Model, parents: Collection[str]) -> Problems:
 
 def _shape(card: Model) -> Problems:
     given = [kind for kind in _SHAPES if getattr(card, kind)]
-    if len(given) > 1:
+    if card.sense:
+        yield from _sensing(card)
+    elif card.writer:
+        yield "writer", "looks at what a sense takes in, describe that beside it"
+    elif len(given) > 1:
         yield given[1], f"stands beside a {given[0]}, keep one of them"
     elif not given and not card.real:
         yield "decoder", f"missing, describe the model in one of {', '.join(_SHAPES)}"
@@ -83,9 +86,27 @@ def _shape(card: Model) -> Problems:
         ("decoder", _decoder(card.decoder) if card.decoder else ()),
         ("encoder", _encoder(card.encoder) if card.encoder else ()),
         ("vision", _vision(card.vision) if card.vision else ()),
+        ("writer", _writer(card.writer) if card.writer else ()),
     ):
         for field, problem in problems:
             yield f"{kind}.{field}", problem
+
+
+def _sensing(card: Model) -> Problems:
+    if card.family != "multimodal":
+        yield "family", f"is {card.family!r}, a card with sense needs 'multimodal'"
+    for kind in ("encoder", "vision"):
+        if getattr(card, kind):
+            yield kind, "stands beside a sense, keep one of them"
+    if card.decoder and card.writer:
+        yield "writer", "stands beside a decoder, keep one of them"
+
+
+def _writer(spec: Writer) -> Problems:
+    yield from _sizes(spec, "layers hidden ffn heads vocab positions rows width")
+    yield from _positive(spec, "norm_eps")
+    if spec.heads > 0 and spec.hidden % spec.heads:
+        yield "hidden", f"{spec.hidden} is no multiple of heads {spec.heads}, make it one"
 
 
 def _decoder(spec: Decoder) -> Problems:
@@ -148,9 +169,9 @@ def _positive(spec: object, fields: str) -> Problems:
             yield field, f"{value:g} is not above 0, correct it"
 
 
-def _counts(card: Model, shape: Decoder | Encoder) -> Problems:
+def _counts(card: Model) -> Problems:
     found: Iterable[tuple[str, int, int]] = zip(
-        ("parameters", "macs"), (card.parameters, card.macs), counts(shape), strict=True
+        ("parameters", "macs"), (card.parameters, card.macs), counts(card), strict=True
     )
     for field, given, counted in found:
         if given not in (0, counted):

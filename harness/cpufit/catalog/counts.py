@@ -6,14 +6,27 @@ from typing import TYPE_CHECKING
 
 from cpufit.artifacts import encoder_counts
 from cpufit.artifacts.decoder import tensors
-from cpufit.schema import Decoder
 
 if TYPE_CHECKING:
-    from cpufit.schema import Encoder
+    from cpufit.schema import Model
 
 
-def counts(shape: Decoder | Encoder) -> tuple[int, int]:
-    """Return parameters, and MACs per generated token or per pass."""
-    if isinstance(shape, Decoder):
-        return tensors.parameters(shape), tensors.macs_per_token(shape)
-    return encoder_counts.parameters(shape), encoder_counts.macs(shape)
+def counts(model: Model) -> tuple[int, int]:
+    """Return parameters, and MACs per generated token or per pass; zeros for a model of files only.
+
+    Raises UsageError where a picture cannot have the size that the card says.
+    """
+    if model.encoder:
+        return encoder_counts.parameters(model.encoder), encoder_counts.macs(model.encoder)
+    parameters = macs = 0
+    if model.vision or model.sense:
+        from cpufit.artifacts.graphs.families import graphs_of  # imports onnx
+        from cpufit.artifacts.graphs.sources import Synthetic
+
+        made = graphs_of(model, Synthetic(model.name))
+        parameters = sum(graph.parameters for graph in made.values())
+        macs = made["model"].macs if "model" in made else 0
+    if model.decoder:
+        parameters += tensors.parameters(model.decoder)
+        macs = tensors.macs_per_token(model.decoder)
+    return parameters, macs

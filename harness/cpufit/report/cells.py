@@ -106,7 +106,8 @@ def rate_words(metric: Metric) -> str:
     if not metric.rate:
         return ""
     tokens = metric.name in ("tpot", "decode", "prefill", "ttft")
-    return f"{units.significant(metric.rate)} {'tokens/s' if tokens else '/s'}"
+    unit = "tokens/s" if tokens else "FPS" if metric.name == "frame" else "/s"
+    return f"{units.significant(metric.rate)} {unit}"
 
 
 def _value(metric: Metric, value: float) -> str:
@@ -115,7 +116,7 @@ def _value(metric: Metric, value: float) -> str:
 
 def _speed(row: Row) -> Metric | None:
     """Return the metric the row's rate comes from."""
-    names = ("tpot", "decode", "batch", "latency", "prefill", "energy_tpot", "energy")
+    names = ("tpot", "decode", "batch", "latency", "frame", "prefill", "energy_tpot", "energy")
     return next((metric for name in names if (metric := row.metric(name))), None)
 
 
@@ -141,6 +142,8 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
     words = [rate_words(speed)]
     if speed.name == "tpot":
         words.append(f"TPOT {units.duration(speed.p50)}")
+    elif speed.name == "frame":
+        words.append(row.fps_words)
     elif speed.name != "latency":
         words.append(speed.label)
     prefill = row.metric("prefill")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.runtimes.tensors import Array
-    from cpufit.schema import Artifact
+    from cpufit.schema import Artifact, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,11 @@ class LoadOptions:
     """How a session is to be set up; a runtime refuses what it cannot do."""
 
     threads: int
+    precision: Precision = (
+        "fp32"  # what the runtime is to compute in, where the file leaves it open
+    )
     goal: Literal["latency", "throughput"] = "latency"
+    streams: bool = False  # for throughput: as many requests at once as there are threads
     batch: int = 1  # samples per pass, or parallel sequences of a language model
     context_tokens: int = 0  # longest sequence a language model will hold, prompt and generation
     prompt_tokens: int = 0  # longest prompt in one prefill
@@ -33,11 +37,14 @@ class LoadOptions:
 class Step:
     """One request: a pass over fixed inputs, a prompt of `tokens`, or one more token.
 
+    'encode' is what a model that writes about a picture or sound does first, alone; its 'prefill'
+    has it inside.
+
     'prefill' starts from an empty cache and ends when the first next-token logits can be read.
     'decode' appends one token to each of the batch's sequences.
     """
 
-    kind: Literal["infer", "prefill", "decode"]
+    kind: Literal["infer", "encode", "prefill", "decode"]
     tokens: int = 1
     ids: tuple[int, ...] = ()  # the very tokens; empty: random ones
 
@@ -58,6 +65,9 @@ class Session(Protocol):
 
     def prepare(self, step: Step) -> Work:
         """Get ready to do `step`; 'decode' work may be run again and again."""
+
+    def inputs(self) -> Mapping[str, Array]:
+        """Return the very memory that the next 'infer' reads, by input name; empty for none."""
 
     def outputs(self) -> Mapping[str, Array]:
         """Return copies of the last step's outputs by name; a language model's are 'logits'.

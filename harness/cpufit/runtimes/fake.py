@@ -75,6 +75,10 @@ class FakeSession:
             raise DataError(f"the timings give no time for {step.kind}", "add it to the file")
         return Work(run=lambda: self._play(ms), items=items)
 
+    def inputs(self) -> Mapping[str, Array]:
+        """Return nothing: nothing is read."""
+        return {}
+
     def outputs(self) -> Mapping[str, Array]:
         """Return nothing: nothing was computed."""
         return {}
@@ -84,7 +88,7 @@ class FakeSession:
         self._memory = b""
 
     def _cost(self, step: Step) -> tuple[float, int]:
-        if step.kind == "infer":
+        if step.kind in ("infer", "encode"):
             return self._timings.infer_ms * self._batch, self._batch
         if step.kind == "prefill":
             return self._timings.prefill_ms_per_token * step.tokens, step.tokens

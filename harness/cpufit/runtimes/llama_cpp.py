@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 _BATCH, _UBATCH = 2048, 512  # llama-bench's
+SIGHT = "sense.gguf"  # beside a model that is shown a picture
 _DRAWN_IDS = 1024  # drawn once for decoding and then used round and round
 _WARN, _ERROR = 3, 4  # ggml_log_level
 _Ids = ctypes.POINTER(ctypes.c_int32)
@@ -126,6 +127,10 @@ class LlamaSession(_Loaded):
         raise UnsupportedError(
             f"a language model does no {step.kind!r} steps", "measure how it generates"
         )
+
+    def inputs(self) -> Mapping[str, Array]:
+        """Return nothing: a language model's ids come with each step."""
+        return {}
 
     def outputs(self) -> Mapping[str, Array]:
         """Return the last step's logits: sequences x vocabulary, alike after a shared prompt."""
@@ -261,8 +266,17 @@ class LlamaRuntime:
         lib.llama_log_set(_LOG.callback, ctypes.c_void_p(0))
         _LOG.clear()
         lib.llama_backend_init()
+        if Path(artifact.path).with_name(SIGHT).is_file():
+            from cpufit.runtimes.llama_sight import LlamaSightSession
+
+            return LlamaSightSession(artifact, options)
         kind = LlamaEncoder if artifact.inputs else LlamaSession
         return kind(artifact, options)
+
+
+def failure() -> str:
+    """Return what llama.cpp last complained of."""
+    return _LOG.reason()
 
 
 def _load_model(file: Path) -> int:

@@ -6,6 +6,7 @@ present in the same memory. A step binds no more than its tokens and a longer at
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes.base import Work
+from cpufit.runtimes.onnx_sense import OnnxSense, has_sense
 from cpufit.runtimes.onnx_setup import open_session, resolved, runner
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
 _PAST, _PRESENT = "past_key_values.", "present."
+_ROWS = "image_rows"
 
 
 class OnnxDecoderSession:
@@ -32,6 +35,9 @@ class OnnxDecoderSession:
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
         self._session = open_session(artifact, options, {})
+        self._sense = OnnxSense(artifact, options) if has_sense(artifact) else None
+        self._seen = self._sense.rows if self._sense else 0  # rows before the first token
+        options = replace(options, context_tokens=options.context_tokens + self._seen)
         _check_context(self._session, options)
         self._random = Random(options.seed)  # noqa: S311 - not for secrets
         self._sequences, self._room = options.batch, options.context_tokens
@@ -64,9 +70,15 @@ class OnnxDecoderSession:
             return self._prefill(step)
         if step.kind == "decode":
             return self._decode(step)
+        if step.kind == "encode" and self._sense:
+            return Work(run=self._sense.run, items=1)
         raise UnsupportedError(
             f"a language model does no {step.kind!r} step", "measure it with a prompt"
         )
+
+    def inputs(self) -> dict[str, Array]:
+        """Return those of the sense; a language model's ids come with each step."""
+        return self._sense.inputs if self._sense else {}
 
     def outputs(self) -> dict[str, Array]:
         """Return the last step's logits: sequences x vocabulary."""
@@ -78,7 +90,7 @@ class OnnxDecoderSession:
 
     def _prefill(self, step: Step) -> Work:
         ids = np.array([step.ids or self._draw(step.tokens)], np.int64)
-        count = ids.shape[1]
+        items, count = ids.shape[1], self._seen + ids.shape[1]
         self._filled = 0
         binding = self._prompt
         binding.bind_cpu_input("input_ids", ids)
@@ -88,11 +100,14 @@ class OnnxDecoderSession:
         once = runner(self._session, binding)
 
         def run() -> None:
+            if self._sense:
+                self._sense.run()
+                binding.bind_ortvalue_input(_ROWS, self._sense.outputs()[_ROWS])
             once()
             self._filled, self._shared = count, self._sequences == 1
             self._current = self._logits[:1]
 
-        return Work(run=run, items=count)
+        return Work(run=run, items=items)
 
     def _decode(self, step: Step) -> Work:
         self._share_prompt()
@@ -104,6 +119,9 @@ class OnnxDecoderSession:
         binding.bind_cpu_input("input_ids", ids)
         if self._positions:
             binding.bind_cpu_input("position_ids", positions)
+        if self._sense:
+            width = self._sense.outputs()[_ROWS].shape()[-1]
+            binding.bind_cpu_input(_ROWS, np.zeros((count, 0, width), np.float32))
         once = runner(self._session, binding)
         self._current = self._logits
 

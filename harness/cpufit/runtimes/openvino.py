@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.errors import DataError, UnsupportedError
+from cpufit.errors import DataError, UnavailableError, UnsupportedError
 from cpufit.runtimes.base import Work
 from cpufit.runtimes.tensors import check_batch, make_input, shape_of
 
@@ -45,6 +45,7 @@ class OpenVinoSession:
         if options.goal == "throughput":
             count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._queue = ov.AsyncInferQueue(self._compiled, count)
+        self._names = [spec.name for spec in artifact.inputs]
         for spec in artifact.inputs:
             tensor = ov.Tensor(make_input(spec, options.batch, options.seed))
             for request in self._queue:
@@ -75,11 +76,15 @@ class OpenVinoSession:
 
         return Work(run=once, items=self._batch)
 
+    def inputs(self) -> dict[str, Array]:
+        """Return the inputs of the first request by name; what is written there is read next."""
+        return {name: self._queue[0].get_tensor(name).data for name in self._names}
+
     def outputs(self) -> dict[str, Array]:
-        """Return copies of the last pass's outputs, each by one of its names."""
+        """Return copies of the last pass's outputs by name."""
         request = self._queue[0]
         return {
-            output.get_any_name(): request.get_tensor(output).data.copy()
+            _name_of(output): request.get_tensor(output).data.copy()
             for output in self._compiled.outputs
         }
 
@@ -117,13 +122,23 @@ class OpenVino:
         With room for tokens it is a language model's; see `OpenVinoDecoderSession`.
         """
         if options.context_tokens:
-            from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
-
-            return OpenVinoDecoderSession(ov.Core(), artifact, options)
+            return _language_session(ov.Core(), artifact, options)
         return OpenVinoSession(ov.Core(), artifact, options)
 
 
 RUNTIME = OpenVino()
+
+
+def _language_session(core: Any, artifact: Artifact, options: LoadOptions) -> Session:
+    """A writer looks at what it is told about in every layer; a decoder reads it like tokens."""
+    from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
+    from cpufit.runtimes.openvino_writer import OpenVinoWriterSession
+
+    with _explained(artifact):
+        inputs = core.read_model(artifact.path).inputs
+    if any(name.startswith("cross.") for port in inputs for name in port.get_names()):
+        return OpenVinoWriterSession(core, artifact, options)
+    return OpenVinoDecoderSession(core, artifact, options)
 
 
 def read_model(core: Any, artifact: Artifact, options: LoadOptions) -> Any:
@@ -143,8 +158,25 @@ def compile_model(core: Any, model: Any, artifact: Artifact, options: LoadOption
     }
     if options.context_tokens:
         config["PERFORMANCE_HINT_NUM_REQUESTS"] = 1  # else one request gets a share of the threads
+    elif options.precision == "bf16":
+        config["INFERENCE_PRECISION_HINT"] = _bfloat16(core)
     with _explained(artifact):
         return core.compile_model(model, "CPU", config)
+
+
+def _name_of(output: Any) -> str:
+    """Return the name the file gives an output; it may share others with what it is taken from."""
+    name: str = output.get_node().get_friendly_name().partition("/sink_port_")[0]
+    return name if name in output.get_names() else str(output.get_any_name())
+
+
+def _bfloat16(core: Any) -> str:
+    """Return the hint's value; raise UnavailableError where the CPU would compute in float32."""
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UnavailableError(
+            "this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX)", "measure it at fp32"
+        )
+    return "bf16"
 
 
 def in_place(array: NDArray[Any]) -> Any:

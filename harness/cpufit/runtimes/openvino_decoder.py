@@ -6,6 +6,7 @@ than setting four tensors, the inference, and reaching for the logits.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes.base import Work
 from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of, resolved
+from cpufit.runtimes.openvino_sense import OpenVinoSense, has_sense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
+_ROWS = "image_rows"
 _CONTEXT = ["cpufit", "context"]  # of the model's runtime information: its longest position
 _ONE_BEAM = in_place(np.zeros(1, np.int32))
 _DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
@@ -37,11 +40,15 @@ class OpenVinoDecoderSession:
     """
 
     def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
-        model = read_model(core, artifact, options)
+        model = read_model(core, replace(artifact, inputs=()), options)
+        self._sense = OpenVinoSense(core, artifact, options) if has_sense(artifact) else None
+        self._rows = self._sense.rows if self._sense else 0  # before the first token
+        options = replace(options, context_tokens=options.context_tokens + self._rows)
         _check_context(model, options.context_tokens)
         self._compiled = compile_model(core, model, artifact, options)
         self._request = self._compiled.create_infer_request()
-        self._places = [_place(self._compiled, name) for name in _INPUTS]
+        names = (*_INPUTS, _ROWS) if self._sense else _INPUTS
+        self._places = [_place(self._compiled, name) for name in names]
         self._vocab: int = self._compiled.output(0).partial_shape[-1].get_length()
         self._random = Random(options.seed)  # noqa: S311 - not for secrets
         self._sequences, self._context = options.batch, options.context_tokens
@@ -51,6 +58,7 @@ class OpenVinoDecoderSession:
         counted = np.arange(self._context).repeat(self._sequences)
         self._positions = [in_place(row) for row in counted.reshape(-1, self._sequences, 1)]
         self._beams = in_place(np.arange(self._sequences, dtype=np.int32))
+        self._none = [in_place(np.zeros((1, 0, self._width()), np.float32))] * bool(self._sense)
         self._begin()
         self.settings: Mapping[str, str] = resolved(core, self._compiled, 1)
         self.notes: tuple[str, ...] = ()
@@ -65,9 +73,15 @@ class OpenVinoDecoderSession:
             return self._prefill(step)
         if step.kind == "decode":
             return self._decode(step)
+        if step.kind == "encode" and self._sense:
+            return Work(run=self._sense.run, items=1)
         raise UnsupportedError(
             f"a language model does no {step.kind!r} step", "measure it with a prompt"
         )
+
+    def inputs(self) -> dict[str, Array]:
+        """Return those of the sense; a language model's ids come with each step."""
+        return self._sense.inputs if self._sense else {}
 
     def outputs(self) -> dict[str, Array]:
         """Return a copy of the last step's logits: sequences x vocabulary."""
@@ -76,6 +90,12 @@ class OpenVinoDecoderSession:
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""
         del self._request, self._compiled
+
+    def _width(self) -> int:
+        """Return the width of a row of the sense; 0 where there is none."""
+        if not self._sense:
+            return 0
+        return int(self._compiled.input(_ROWS).get_partial_shape()[2].get_length())
 
     def _begin(self) -> None:
         """Empty the cache."""
@@ -88,17 +108,21 @@ class OpenVinoDecoderSession:
     def _prefill(self, step: Step) -> Work:
         self._begin()
         ids = step.ids or self._draw(step.tokens)
-        count = len(ids)
+        count = self._rows + len(ids)
         self._check_room(count)
         places = np.arange(count)[None]
         row = np.array([ids], np.int64)
         tensors = (in_place(row), self._masks[count], in_place(places), _ONE_BEAM)
 
         def run() -> None:
-            self._infer(tensors)
+            if self._sense:
+                self._sense.run()
+                self._infer((*tensors, self._sense.output(_ROWS)))
+            else:
+                self._infer(tensors)
             self._tokens = count
 
-        return Work(run=run, items=count)
+        return Work(run=run, items=len(ids))
 
     def _decode(self, step: Step) -> Work:
         self._share_prompt()
@@ -110,7 +134,7 @@ class OpenVinoDecoderSession:
             at = self._tokens
             self._check_room(at + 1)
             mask = self._masks[at + self._hidden + 1]
-            self._infer((next(ids), mask, self._positions[at], self._beams))
+            self._infer((next(ids), mask, self._positions[at], self._beams, *self._none))
             self._tokens = at + 1
 
         return Work(run=run, items=count)

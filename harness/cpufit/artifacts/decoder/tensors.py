@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
+from cpufit.artifacts.widths import rank
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.schema import Decoder, Encoder
+    from cpufit.schema import Decoder
 
     Named = tuple[str, str, tuple[int, ...]]  # role, suffix, shape
-
-_FACTOR_MULTIPLE = 32  # of ranks: the block size of most number formats
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,6 @@ def macs_per_token(decoder: Decoder) -> int:
     return found + (decoder.hidden * decoder.vocab if decoder.tied else 0)
 
 
-def rank(model: Decoder | Encoder, inputs: int, outputs: int) -> int:
-    """Return the inner width of a factorised layer with a `lowrank`-th of its parameters."""
-    exact = inputs * outputs / (model.lowrank * (inputs + outputs))
-    return max(1, round(exact / _FACTOR_MULTIPLE)) * _FACTOR_MULTIPLE
-
-
 def _before(decoder: Decoder) -> Iterator[Named]:
     yield "token_embd", "weight", (decoder.hidden, decoder.vocab)
     if decoder.position == "learned":
@@ -129,7 +123,7 @@ def _linear(
     decoder: Decoder, role: str, inputs: int, outputs: int, *, biased: bool
 ) -> Iterator[Named]:
     if decoder.lowrank:
-        inner = rank(decoder, inputs, outputs)
+        inner = rank(decoder.lowrank, inputs, outputs)
         yield f"{role}_a", "weight", (inputs, inner)
         yield f"{role}_b", "weight", (inner, outputs)
         role = f"{role}_b"

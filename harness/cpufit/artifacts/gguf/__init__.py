@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
@@ -9,6 +10,7 @@ from cpufit.artifacts.decoder.tensors import parameters
 from cpufit.artifacts.gguf import decoders, encoders
 from cpufit.artifacts.gguf.architectures import notes
 from cpufit.artifacts.gguf.mix import mix_of
+from cpufit.artifacts.gguf.sight import write_sight
 from cpufit.artifacts.gguf.write import file_bytes, write
 from cpufit.errors import UnsupportedError
 
@@ -30,6 +32,11 @@ def build(request: Request, folder: Path) -> Built:
     """
     model, mix = request.model, mix_of(request.precision)
     file = folder / f"{model.name}.gguf"
+    if model.decoder and model.sense:
+        seen = write_sight(model, folder)
+        built = build_decoder(file, model.name, model.decoder, mix)
+        recipe = f"{built.recipe}; what it sees with as F16"
+        return replace(built, parameters=built.parameters + seen, recipe=recipe)
     if model.decoder:
         return build_decoder(file, model.name, model.decoder, mix)
     return _build_encoder(file, model, _encoder(model), mix)

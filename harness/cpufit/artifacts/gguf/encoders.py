@@ -14,17 +14,16 @@ from cpufit.artifacts.gguf.formats import rounded
 from cpufit.artifacts.gguf.mix import type_of
 from cpufit.artifacts.gguf.write import Entry, Header
 from cpufit.artifacts.graphs.families import graph_of
+from cpufit.artifacts.graphs.sources import Synthetic
 
 if TYPE_CHECKING:
     from io import FileIO
 
     import gguf
-    from numpy.typing import NDArray
 
     from cpufit.artifacts.gguf.mix import Mix
+    from cpufit.artifacts.graphs.builder import Drawn, Graph
     from cpufit.schema import Encoder, Input, Model
-
-    Drawn = tuple[str, tuple[int, ...], float, float]  # name, shape, standard deviation, mean
 
 _ROLES = {
     "embeddings.word": "token_embd",
@@ -43,22 +42,9 @@ _ROLES = {
 _WEIGHTS_AT_ONCE = 1 << 20  # rounded in one go
 
 
-class _Inventory:
-    """A source of weights that only writes down which ones a graph asks for."""
-
-    def __init__(self) -> None:
-        self.drawn: list[Drawn] = []
-
-    def take(
-        self, name: str, shape: tuple[int, ...], std: float, mean: float
-    ) -> NDArray[np.float32]:
-        self.drawn.append((name, shape, std, mean))
-        return np.empty(0, np.float32)
-
-
 def inputs(model: Model) -> tuple[Input, ...]:
     """Return the token ids, as the model's graph takes them; there is no mask and no type."""
-    return tuple(i for i in graph_of(model, _Inventory()).inputs if i.name == "input_ids")
+    return tuple(i for i in _graph(model).inputs if i.name == "input_ids")
 
 
 def header(name: str, encoder: Encoder, mix: Mix) -> Header:
@@ -68,32 +54,32 @@ def header(name: str, encoder: Encoder, mix: Mix) -> Header:
 
 def entries(model: Model, encoder: Encoder, mix: Mix) -> list[Entry]:
     """Return the tensors in the graph's order, less the pooler: llama.cpp does not compute it."""
-    inventory = _Inventory()
-    graph_of(model, inventory)
     found = []
-    for drawn in inventory.drawn:
-        if not drawn[0].startswith("pooler."):
+    for drawn in _graph(model).drawn:
+        if not drawn.name.startswith("pooler."):
             tensor = _tensor(drawn)
             kind = type_of(tensor, mix, layers=encoder.layers, tied=True)
             found.append(Entry(tensor, kind, partial(_put, model.name, drawn, kind)))
     return found
 
 
+def _graph(model: Model) -> Graph:
+    return graph_of(model, Synthetic(model.name))
+
+
 def _tensor(drawn: Drawn) -> Tensor:
-    name, shape, _, _ = drawn
-    path, _, suffix = name.rpartition(".")
+    path, _, suffix = drawn.name.rpartition(".")
     block = -1
     if path.startswith("layer."):
         _, number, path = path.split(".", 2)
         block = int(number)
-    turned = shape if _is_linear(drawn) else tuple(reversed(shape))
+    turned = drawn.shape if _is_linear(drawn) else tuple(reversed(drawn.shape))
     return Tensor(_ROLES[path], suffix, turned, block)
 
 
 def _is_linear(drawn: Drawn) -> bool:
     """Whether it is a matrix, which the graph stores as inputs x outputs; tables are rows."""
-    name, shape, _, _ = drawn
-    return len(shape) == 2 and not name.startswith("embeddings.")
+    return len(drawn.shape) == 2 and not drawn.name.startswith("embeddings.")
 
 
 def _put(model: str, drawn: Drawn, kind: gguf.GGMLQuantizationType, file: FileIO) -> None:

@@ -41,7 +41,7 @@ class Header:
     arch: str
     name: str
     mix: Mix
-    vocab: int
+    vocab: int  # 0 for what has none
     describe: Callable[[gguf.GGUFWriter], None]
 
 
@@ -68,10 +68,11 @@ def _write_header(file: Path, header: Header, entries: Sequence[Entry]) -> None:
     writer.add_file_type(header.mix.file_type)
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     header.describe(writer)
-    # llama.cpp's tokenizer for tests takes any text and any vocabulary: five bytes become one token
-    # by their hash. It has no token that ends a text.
-    writer.add_tokenizer_model("test")
-    writer.add_token_list([f"tok_{i}" for i in range(header.vocab)])
+    if header.vocab:
+        # llama.cpp's tokenizer for tests takes any text and any vocabulary: five bytes become one
+        # token by their hash. It has no token that ends a text.
+        writer.add_tokenizer_model("test")
+        writer.add_token_list([f"tok_{i}" for i in range(header.vocab)])
     for entry in entries:
         shape = tuple(reversed(entry.tensor.shape))
         size = stored_bytes(entry.tensor.parameters, entry.kind)

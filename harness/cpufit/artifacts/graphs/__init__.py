@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
 from cpufit.artifacts.graphs.builder import IR_VERSION, OPSET
-from cpufit.artifacts.graphs.families import graph_of
+from cpufit.artifacts.graphs.families import graphs_of
 from cpufit.artifacts.graphs.sources import Stored, Synthetic
 from cpufit.errors import UnsupportedError
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
+    from cpufit.artifacts.graphs.builder import Graph
+    from cpufit.artifacts.graphs.quantize import Quantized
     from cpufit.artifacts.graphs.sources import Source
+    from cpufit.schema import Model
 
 __all__ = ["VERSION", "build", "estimate_bytes", "packages"]
 
@@ -25,7 +28,8 @@ _BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales a
 
 
 def build(request: Request, folder: Path) -> Built:
-    """Write `model.onnx` into `folder`: fp32, or the int8 form made from it.
+    """Write `model.onnx` into `folder`, and `sense.onnx` where the model writes about what it
+    sees or hears: fp32, or the int8 forms made from it.
 
     Raises UnsupportedError for other precisions, DataError where a real file is not what its card
     says.
@@ -35,29 +39,37 @@ def build(request: Request, folder: Path) -> Built:
             f"no {request.precision} graphs of {request.model.name}", "available: fp32, int8"
         )
     source, origin = _source(request)
-    graph = graph_of(request.model, source)
+    graphs = graphs_of(request.model, source)
     file = folder / "model.onnx"
     recipe = f"ONNX opset {OPSET}, IR {IR_VERSION}, onnx {version('onnx')}, {origin}"
-    if request.precision == "fp32":
-        graph.write(file)
-        number_format = "fp32"
-    else:
-        from cpufit.artifacts.graphs.quantize import quantize
-
-        fp32 = folder / "fp32.onnx"
-        graph.write(fp32)
-        static = request.model.vision is not None
-        done = quantize(fp32, file, graph.inputs, static=static)
-        fp32.unlink()
-        number_format = done.format
-        recipe += f"; {done.recipe}"
+    number_format = "fp32"
+    for name, graph in graphs.items():
+        if request.precision == "fp32":
+            graph.write(folder / f"{name}.onnx")
+        else:
+            done = _quantize(graph, folder / f"{name}.onnx", request.model)
+            number_format, words = done
+            recipe += "" if words in recipe else f"; {words}"
+    writer = request.model.writer
     return Built(
         file=file,
-        parameters=graph.parameters,
+        parameters=sum(graph.parameters for graph in graphs.values()),
         format=number_format,
         recipe=recipe,
-        inputs=tuple(graph.inputs),
+        inputs=tuple(next(iter(graphs.values())).inputs),
+        kv_bytes_per_token=2 * 4 * writer.layers * writer.hidden if writer else 0,
     )
+
+
+def _quantize(graph: Graph, file: Path, model: Model) -> Quantized:
+    from cpufit.artifacts.graphs.quantize import quantize
+
+    fp32 = file.with_name("fp32.onnx")
+    graph.write(fp32)
+    done = quantize(fp32, file, graph.inputs, static=model.vision is not None)
+    for part in (fp32, fp32.with_name("fp32.onnx.data")):
+        part.unlink(missing_ok=True)
+    return done
 
 
 def estimate_bytes(request: Request) -> int:

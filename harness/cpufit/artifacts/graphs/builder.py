@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from cpufit.artifacts.graphs.wire import write_graph
+from cpufit.artifacts.graphs.wire import Array, write_graph
 from cpufit.schema import Input
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from onnx import TensorProto
 
     from cpufit.artifacts.graphs.sources import Source
 
@@ -25,6 +26,16 @@ OPSET = 17  # the first with LayerNormalization; every runtime we drive reads it
 IR_VERSION = 8  # the version that goes with opset 17
 BATCH = "batch"
 Shape = tuple[int, ...]
+_NONE: Mapping[int, str] = {}
+
+
+class Drawn(NamedTuple):
+    """An array that comes from the source; `std` and `mean` are those of synthetic ones."""
+
+    name: str
+    shape: Shape
+    std: float
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -40,28 +51,47 @@ class Graph:
 
     `parameters` counts what the publishers count: every learned array and no running statistics.
     `macs` counts the multiply-adds of convolutions, linear layers and attention, per sample.
+    Learned arrays are drawn when the file is written: counting costs no weights.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: Source, batch: int | str = BATCH) -> None:
         self.name = name
         self.parameters = 0
         self.macs = 0
         self.inputs: list[Input] = []
+        self.drawn: list[Drawn] = []  # what the source is asked for
+        self._batch = batch  # a number where the graph takes no other
+        self._rows = 1  # of the first axis, for each sample
         self._source = source
         self._nodes: list[Any] = []
-        self._arrays: dict[str, TensorProto] = {}
-        self._outputs: list[Value] = []
+        self._arrays: dict[str, Array] = {}
+        self._outputs: list[Any] = []
         self._taken: set[str] = set()
 
-    def input(self, name: str, dtype: str, shape: Shape, fill: str) -> Value:
-        """Add a graph input of `shape` per sample; `fill` as in schema.Input."""
+    def input(
+        self,
+        name: str,
+        dtype: str,
+        shape: Shape,
+        fill: str,
+        *,
+        batch: int | str = "",
+        axes: Mapping[int, str] = _NONE,
+    ) -> Value:
+        """Add a graph input of `shape` per sample; `fill` as in schema.Input.
+
+        `axes` names those (counted without the batch) that stay open in the file; `batch` is for
+        an input with another first axis than the rest.
+        """
         self._claim(name)
-        self.inputs.append(Input(name=name, dtype=dtype, shape=(BATCH, *shape), fill=fill))
+        sizes = (batch or self._batch, *_declared(shape, axes))
+        self.inputs.append(Input(name=name, dtype=dtype, shape=sizes, fill=fill))
         return Value(name, shape)
 
-    def output(self, name: str, value: Value) -> None:
-        """Make `value` a float32 graph output called `name`."""
-        self._outputs.append(self.node("Identity", name, [value], value.shape))
+    def output(self, name: str, value: Value, axes: Mapping[int, str] = _NONE) -> None:
+        """Make `value` a float32 graph output called `name`; `axes` as of an input."""
+        self.node("Identity", name, [value], value.shape)
+        self._outputs.append(_info(name, "float32", (self._batch, *_declared(value.shape, axes))))
 
     def weight(self, name: str, shape: Shape, std: float, mean: float = 0.0) -> str:
         """Take a learned array from the source and return its name."""
@@ -70,13 +100,13 @@ class Graph:
 
     def statistic(self, name: str, shape: Shape, std: float, mean: float) -> str:
         """Take an array that is stored with the weights but is not counted among them."""
-        return self.constant(name, self._source.take(name, shape, std, mean))
+        take = partial(self._source.take, name, shape, std, mean)
+        self.drawn.append(Drawn(name, shape, std, mean))
+        return self._add(Array(name, np.dtype(np.float32), shape, take))
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add an array that the architecture itself fixes and return its name."""
-        self._claim(name)
-        self._arrays[name] = numpy_helper.from_array(array, name)
-        return name
+        return self._add(Array(name, array.dtype, array.shape, lambda: array))
 
     def scalar(self, name: str, number: float) -> str:
         """Add a float32 number that the architecture fixes and return its name."""
@@ -103,13 +133,37 @@ class Graph:
         names = [i.name if isinstance(i, Value) else i for i in inputs]
         self._nodes.append(helper.make_node(op, names, list(outputs), name=name, **attributes))
 
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The initializers so far."""
+        return tuple(self._arrays.values())
+
+    @property
+    def operations(self) -> tuple[Any, ...]:
+        """The nodes so far."""
+        return tuple(self._nodes)
+
+    def work(self, macs: int) -> None:
+        """Count the multiply-adds of one row of the first axis."""
+        self.macs += self._rows * macs
+
+    @contextmanager
+    def folded(self, rows: int) -> Iterator[None]:
+        """Say that for a while the first axis holds `rows` rows of every sample."""
+        self._rows *= rows
+        yield
+        self._rows //= rows
+
     def write(self, file: Path) -> None:
-        """Write the model, one array at a time: protobuf would hold the weights three times."""
+        """Write the model, one array at a time: protobuf would hold the weights three times.
+
+        Weights of more than a GiB lie in `FILE.data` beside it.
+        """
         graph = helper.make_graph(
             self._nodes,
             self.name,
             [_info(i.name, i.dtype, i.shape) for i in self.inputs],
-            [_info(o.name, "float32", (BATCH, *o.shape)) for o in self._outputs],
+            self._outputs,
         )
         model = helper.make_model(
             graph,
@@ -118,14 +172,22 @@ class Graph:
             ir_version=IR_VERSION,
         )
         model.ClearField("graph")
-        with file.open("wb") as out:
-            out.write(model.SerializeToString(deterministic=True))
-            write_graph(out, graph, list(self._arrays.values()))
+        head = model.SerializeToString(deterministic=True)
+        write_graph(file, head, graph, list(self._arrays.values()))
+
+    def _add(self, array: Array) -> str:
+        self._claim(array.name)
+        self._arrays[array.name] = array
+        return array.name
 
     def _claim(self, name: str) -> None:
         if name in self._taken:
             raise ValueError(f"{self.name}: two tensors called {name!r}")
         self._taken.add(name)
+
+
+def _declared(shape: Shape, axes: Mapping[int, str]) -> tuple[int | str, ...]:
+    return tuple(axes.get(axis, size) for axis, size in enumerate(shape))
 
 
 def _info(name: str, dtype: str, shape: Sequence[int | str]) -> Any:

@@ -17,13 +17,13 @@ from cpufit.artifacts.graphs.layers import (
     flatten,
     linear,
     mean_pool,
+    width,
 )
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.artifacts.graphs.layers import (
-        Activation,
-    )
+    from cpufit.artifacts.graphs.layers import Activation
+    from cpufit.schema import Vision
 
 _EPS = 1e-3
 
@@ -47,30 +47,34 @@ _LITE0 = (
 )
 
 
-def efficientnet_lite0(graph: Graph, x: Value, classes: int) -> Value:
+def efficientnet_lite0(graph: Graph, x: Value, spec: Vision) -> Value:
     """Add the classifier on an image 3,H,W; return the logits."""
-    x = _conv(graph, x, ("_conv_stem", "_bn0"), _same(32, kernel=3, stride=2), "relu6")
-    index = 0
+    channels, index = 32, 0  # as published: they decide where a block has a shortcut
+    stem = _same(width(spec, channels), kernel=3, stride=2)
+    x = _conv(graph, x, ("_conv_stem", "_bn0"), stem, "relu6")
     for stage in _LITE0:
         for repeat in range(stage.repeats):
-            stride = stage.stride if repeat == 0 else 1
-            x = _mbconv(graph, x, f"_blocks.{index}", stage._replace(stride=stride))
-            index += 1
-    x = _conv(graph, x, ("_conv_head", "_bn1"), _same(1280), "relu6")
+            block = stage if repeat == 0 else stage._replace(stride=1)
+            shortcut = block.stride == 1 and block.channels == channels
+            x = _mbconv(graph, x, f"_blocks.{index}", block, spec, shortcut=shortcut)
+            channels, index = block.channels, index + 1
+    x = _conv(graph, x, ("_conv_head", "_bn1"), _same(width(spec, 1280)), "relu6")
     x = flatten(graph, mean_pool(graph, x, "_avg_pooling"), "_flatten")
-    return linear(graph, x, "_fc", classes)
+    return linear(graph, x, "_fc", spec.classes)
 
 
-def _mbconv(graph: Graph, x: Value, name: str, stage: _Stage) -> Value:
+def _mbconv(
+    graph: Graph, x: Value, name: str, stage: _Stage, spec: Vision, *, shortcut: bool
+) -> Value:
     start = x
     wide = x.shape[0] * stage.expand
     if stage.expand != 1:
         x = _conv(graph, x, (f"{name}._expand_conv", f"{name}._bn0"), _same(wide), "relu6")
     depthwise = _same(wide, kernel=stage.kernel, stride=stage.stride, groups=wide)
     x = _conv(graph, x, (f"{name}._depthwise_conv", f"{name}._bn1"), depthwise, "relu6")
-    project = _same(stage.channels)
+    project = _same(width(spec, stage.channels))
     x = _conv(graph, x, (f"{name}._project_conv", f"{name}._bn2"), project, "none")
-    return add(graph, x, start, f"{name}/add") if x.shape == start.shape else x
+    return add(graph, x, start, f"{name}/add") if shortcut else x
 
 
 def _conv(graph: Graph, x: Value, names: tuple[str, str], spec: Conv, act: Activation) -> Value:

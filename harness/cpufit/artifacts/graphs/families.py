@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 from cpufit.artifacts.graphs.builder import Graph
 from cpufit.artifacts.graphs.efficientnet_lite import efficientnet_lite0
 from cpufit.artifacts.graphs.encoder import encoder, pooler
-from cpufit.artifacts.graphs.mobilenet_v3 import SMALL, mobilenet_v3
+from cpufit.artifacts.graphs.faster_rcnn import faster_rcnn
+from cpufit.artifacts.graphs.mobilenet_v2 import mobilenet_v2
+from cpufit.artifacts.graphs.mobilenet_v3 import LARGE, SMALL, mobilenet_v3
+from cpufit.artifacts.graphs.mobilevit import mobilevit_xxs
+from cpufit.artifacts.graphs.resnet import RESNET_18, RESNET_50, RESNET_152, resnet
+from cpufit.artifacts.graphs.senses import sense_graph
 from cpufit.artifacts.graphs.squeezenet import squeezenet_1_1
+from cpufit.artifacts.graphs.writer import writer
+from cpufit.artifacts.graphs.yolov5 import yolov5s
 from cpufit.artifacts.graphs.yolov8 import yolov8n
 from cpufit.errors import unknown
 
@@ -20,35 +27,67 @@ if TYPE_CHECKING:
     from cpufit.artifacts.graphs.sources import Source
     from cpufit.schema import Encoder, Model, Vision
 
-_VISION: Mapping[str, Callable[[Graph, Value, int], Value]] = {
+_VISION: Mapping[str, Callable[[Graph, Value, Vision], Value | dict[str, Value]]] = {
+    "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3_small": partial(mobilenet_v3, layout=SMALL),
+    "mobilenet_v3_large": partial(mobilenet_v3, layout=LARGE),
     "efficientnet_lite0": efficientnet_lite0,
     "squeezenet_1_1": squeezenet_1_1,
+    "resnet18": partial(resnet, layout=RESNET_18),
+    "resnet50": partial(resnet, layout=RESNET_50),
+    "resnet152": partial(resnet, layout=RESNET_152),
+    "mobilevit_xxs": mobilevit_xxs,
+    "faster_rcnn_r50_fpn": faster_rcnn,
+    "yolov5s": yolov5s,
     "yolov8n": yolov8n,
 }
 
 
-def graph_of(model: Model, source: Source) -> Graph:
-    """Build the fp32 graph of a vision or encoder card, batch axis open."""
-    graph = Graph(model.name, source)
+def graphs_of(model: Model, source: Source) -> dict[str, Graph]:
+    """Build the fp32 graphs of a card that is no language model, batch axis open, by file name.
+
+    'sense' is that of a model that writes about a picture or sound, 'model' any other. The decoder
+    of a language model is no graph of these.
+    """
     if model.vision:
-        _vision(graph, model.vision)
-    elif model.encoder:
-        _encoder(graph, model.encoder)
-    else:
-        raise ValueError(f"{model.name} is no vision model and no encoder")
+        return {"model": vision_graph(model.name, model.vision, source)}
+    if model.encoder:
+        return {"model": _encoder_graph(model.name, model.encoder, source)}
+    if model.sense and model.task == "infer":
+        return {"model": sense_graph(model, source)}
+    if model.writer:
+        graph = Graph(model.name, source)
+        writer(graph, model.writer)
+        return {"sense": sense_graph(model, source), "model": graph}
+    if model.sense:
+        return {"sense": sense_graph(model, source)}
+    raise ValueError(f"{model.name} has no graph")
+
+
+def graph_of(model: Model, source: Source) -> Graph:
+    """Build the graph called 'model' alone."""
+    return graphs_of(model, source)["model"]
+
+
+def vision_graph(name: str, spec: Vision, source: Source) -> Graph:
+    """Build a vision model; a detector with proposals takes one image only.
+
+    Raises UsageError for an unknown builder and a resolution it cannot take.
+    """
+    if spec.builder not in _VISION:
+        raise unknown("builder", spec.builder, _VISION)
+    graph = Graph(name, source, batch=1) if spec.proposals else Graph(name, source)
+    images = graph.input("images", "float32", (3, spec.resolution, spec.resolution), "normal")
+    found = _VISION[spec.builder](graph, images, spec)
+    for output, value in (found if isinstance(found, dict) else {"output": found}).items():
+        graph.output(output, value)
     return graph
 
 
-def _vision(graph: Graph, spec: Vision) -> None:
-    if spec.builder not in _VISION:
-        raise unknown("builder", spec.builder, _VISION)
-    images = graph.input("images", "float32", (3, spec.resolution, spec.resolution), "normal")
-    graph.output("output", _VISION[spec.builder](graph, images, spec.classes))
-
-
-def _encoder(graph: Graph, spec: Encoder) -> None:
+def _encoder_graph(name: str, spec: Encoder, source: Source) -> Graph:
+    graph = Graph(name, source)
     state = encoder(graph, spec)
     graph.output("last_hidden_state", state)
     if spec.pooler:
         graph.output("pooler_output", pooler(graph, state))
+    return graph

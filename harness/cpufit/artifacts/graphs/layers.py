@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cpufit.artifacts.graphs.builder import Value
+from cpufit.artifacts.widths import keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.artifacts.graphs.builder import Graph
+    from cpufit.schema import Vision
 
 Activation = Literal["relu", "relu6", "hardswish", "silu", "none"]
 Padding = Literal["half", "same", "none"]
+
+_STEP = 8  # widths of pruned layers: as many floats as a vector register of AVX has
 
 _GAIN = math.sqrt(2)  # He et al. 2015: an activation throws about half of the power away
 _BIAS_STD = 0.5  # also keeps SiLU networks from fading: their gain falls below 1 near zero
@@ -24,35 +28,47 @@ _BIAS_STD = 0.5  # also keeps SiLU networks from fading: their gain falls below 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
-    """A convolution: padding 'half' is kernel // 2 all round, 'same' is TensorFlow's."""
+    """A convolution: padding 'half' is kernel // 2 all round, 'same' is TensorFlow's, a number that
+    many pixels all round.
+    """
 
     channels: int
     kernel: int = 1
     stride: int = 1
     groups: int = 1
-    padding: Padding = "half"
+    padding: Padding | int = "half"
     bias: bool = False
+
+
+def width(spec: Vision, channels: int) -> int:
+    """Return how many of the published `channels` of a layer are kept."""
+    return channels if spec.keep == 100 else max(_STEP, keep(channels, spec.keep, _STEP))
 
 
 def conv(graph: Graph, x: Value, name: str, spec: Conv) -> Value:
     """Add a square 2-D convolution: C,H,W -> `channels`,H',W'."""
+    fan_in = x.shape[0] // spec.groups * spec.kernel**2
+    kernel = (spec.channels, x.shape[0] // spec.groups, spec.kernel, spec.kernel)
+    arrays = [graph.weight(f"{name}.weight", kernel, _GAIN / fan_in**0.5)]
+    if spec.bias:
+        arrays.append(graph.weight(f"{name}.bias", (spec.channels,), _BIAS_STD))
+    return convolve(graph, x, f"{name}/conv", spec, arrays)
+
+
+def convolve(graph: Graph, x: Value, name: str, spec: Conv, arrays: Sequence[str]) -> Value:
+    """Add a convolution with given weights, and a bias where there are two `arrays`."""
     channels, *plane = x.shape
-    fan_in = channels // spec.groups * spec.kernel**2
     before, after = zip(*(_pads(side, spec) for side in plane), strict=True)
     sizes = [
         (side + a + b - spec.kernel) // spec.stride + 1
         for side, a, b in zip(plane, before, after, strict=True)
     ]
     shape = (spec.channels, *sizes)
-    kernel = (spec.channels, channels // spec.groups, spec.kernel, spec.kernel)
-    inputs: list[Value | str] = [x, graph.weight(f"{name}.weight", kernel, _GAIN / fan_in**0.5)]
-    if spec.bias:
-        inputs.append(graph.weight(f"{name}.bias", (spec.channels,), _BIAS_STD))
-    graph.macs += math.prod(shape) * fan_in
+    graph.work(math.prod(shape) * channels // spec.groups * spec.kernel**2)
     return graph.node(
         "Conv",
-        f"{name}/conv",
-        inputs,
+        name,
+        [x, *arrays],
         shape,
         kernel_shape=[spec.kernel] * 2,
         strides=[spec.stride] * 2,
@@ -61,12 +77,20 @@ def conv(graph: Graph, x: Value, name: str, spec: Conv) -> Value:
     )
 
 
-def batch_norm(graph: Graph, x: Value, name: str, eps: float) -> Value:
-    """Add a batch normalisation over the channels; the runtimes fold it into the convolution."""
+def batch_norm(
+    graph: Graph, x: Value, name: str, eps: float, scale: float = 1.0, *, frozen: bool = False
+) -> Value:
+    """Add a batch normalisation over the channels; the runtimes fold it into the convolution.
+
+    `scale` is about what synthetic weights multiply by. At the end of a branch of a deep residual
+    network it must be below 1, or each addition would double the power. A frozen norm has no
+    parameters: what it multiplies by and adds was never trained.
+    """
     shape = (x.shape[0],)
+    take = graph.statistic if frozen else graph.weight
     arrays = [
-        graph.weight(f"{name}.weight", shape, 0.1, 1.0),
-        graph.weight(f"{name}.bias", shape, _BIAS_STD),
+        take(f"{name}.weight", shape, 0.1 * scale, scale),
+        take(f"{name}.bias", shape, _BIAS_STD, 0.0),
         graph.statistic(f"{name}.running_mean", shape, 0.1, 0.0),
         graph.statistic(f"{name}.running_var", shape, 0.1, 1.0),
     ]
@@ -96,7 +120,8 @@ def activate(graph: Graph, x: Value, kind: Activation) -> Value:
 def max_pool(graph: Graph, x: Value, name: str, kernel: int, stride: int, pad: int = 0) -> Value:
     """Add a max-pooling; without padding a partial window at the end counts (ceil mode)."""
     channels, *plane = x.shape
-    sizes = [math.ceil((side + 2 * pad - kernel) / stride) + 1 for side in plane]
+    rounded = math.floor if pad else math.ceil
+    sizes = [rounded((side + 2 * pad - kernel) / stride) + 1 for side in plane]
     return graph.node(
         "MaxPool",
         name,
@@ -124,7 +149,7 @@ def linear(graph: Graph, x: Value, name: str, features: int) -> Value:
     (width,) = x.shape
     weight = graph.weight(f"{name}.weight", (features, width), _GAIN / width**0.5)
     bias = graph.weight(f"{name}.bias", (features,), _BIAS_STD)
-    graph.macs += width * features
+    graph.work(width * features)
     return graph.node("Gemm", f"{name}/linear", [x, weight, bias], (features,), transB=1)
 
 
@@ -155,6 +180,21 @@ def split(graph: Graph, x: Value, name: str, sizes: Sequence[int]) -> list[Value
     return parts
 
 
+def upsample(graph: Graph, x: Value, name: str) -> Value:
+    """Double height and width by repeating every pixel."""
+    channels, height, width_ = x.shape
+    scales = graph.constant(f"{name}.scales", np.array([1, 1, 2, 2], np.float32))
+    return graph.node(
+        "Resize",
+        name,
+        [x, "", scales],
+        (channels, 2 * height, 2 * width_),
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )
+
+
 def reshape(graph: Graph, x: Value, name: str, shape: tuple[int, ...]) -> Value:
     """Reshape every sample; the batch axis stays."""
     if math.prod(shape) != math.prod(x.shape):
@@ -179,3 +219,5 @@ def _pads(side: int, spec: Conv) -> tuple[int, int]:
             covered = (-(-side // spec.stride) - 1) * spec.stride + spec.kernel
             total = max(covered - side, 0)
             return total // 2, total - total // 2
+        case int(pixels):
+            return pixels, pixels

@@ -14,13 +14,13 @@ from cpufit.artifacts.graphs.layers import (
     flatten,
     linear,
     mean_pool,
+    width,
 )
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.artifacts.graphs.layers import (
-        Activation,
-    )
+    from cpufit.artifacts.graphs.layers import Activation
+    from cpufit.schema import Vision
 
 _EPS = 1e-3
 
@@ -60,32 +60,59 @@ SMALL = Layout(
     last=576,
     hidden=1024,
 )
+LARGE = Layout(
+    blocks=(
+        _Block(3, 16, 16, 0, "relu", 1),
+        _Block(3, 64, 24, 0, "relu", 2),
+        _Block(3, 72, 24, 0, "relu", 1),
+        _Block(5, 72, 40, 24, "relu", 2),
+        _Block(5, 120, 40, 32, "relu", 1),
+        _Block(5, 120, 40, 32, "relu", 1),
+        _Block(3, 240, 80, 0, "hardswish", 2),
+        _Block(3, 200, 80, 0, "hardswish", 1),
+        _Block(3, 184, 80, 0, "hardswish", 1),
+        _Block(3, 184, 80, 0, "hardswish", 1),
+        _Block(3, 480, 112, 120, "hardswish", 1),
+        _Block(3, 672, 112, 168, "hardswish", 1),
+        _Block(5, 672, 160, 168, "hardswish", 2),
+        _Block(5, 960, 160, 240, "hardswish", 1),
+        _Block(5, 960, 160, 240, "hardswish", 1),
+    ),
+    last=960,
+    hidden=1280,
+)
+_STEM = 16
 
 
-def mobilenet_v3(graph: Graph, x: Value, classes: int, layout: Layout) -> Value:
+def mobilenet_v3(graph: Graph, x: Value, spec: Vision, layout: Layout) -> Value:
     """Add the classifier on an image 3,H,W; return the logits."""
-    x = _conv(graph, x, "features.0", Conv(channels=16, kernel=3, stride=2), "hardswish")
+    stem = Conv(channels=width(spec, _STEM), kernel=3, stride=2)
+    x = _conv(graph, x, "features.0", stem, "hardswish")
+    before = _STEM
     for i, block in enumerate(layout.blocks, 1):
-        x = _inverted_residual(graph, x, f"features.{i}", block)
+        x = _inverted_residual(graph, x, f"features.{i}", block, before, spec)
+        before = block.channels
     last = f"features.{len(layout.blocks) + 1}"
-    x = _conv(graph, x, last, Conv(channels=layout.last), "hardswish")
+    x = _conv(graph, x, last, Conv(channels=width(spec, layout.last)), "hardswish")
     x = flatten(graph, mean_pool(graph, x, "avgpool"), "flatten")
-    x = activate(graph, linear(graph, x, "classifier.0", layout.hidden), "hardswish")
-    return linear(graph, x, "classifier.3", classes)
+    hidden = linear(graph, x, "classifier.0", width(spec, layout.hidden))
+    return linear(graph, activate(graph, hidden, "hardswish"), "classifier.3", spec.classes)
 
 
-def _inverted_residual(graph: Graph, x: Value, name: str, block: _Block) -> Value:
-    start = x
-    if block.expand != x.shape[0]:
-        x = _conv(graph, x, f"{name}.expand", Conv(channels=block.expand), block.act)
-    depthwise = Conv(
-        channels=block.expand, kernel=block.kernel, stride=block.stride, groups=block.expand
-    )
+def _inverted_residual(
+    graph: Graph, x: Value, name: str, block: _Block, before: int, spec: Vision
+) -> Value:
+    """Add a block; `before` is the published number of channels that come in."""
+    start, expand = x, width(spec, block.expand)
+    if block.expand != before:
+        x = _conv(graph, x, f"{name}.expand", Conv(channels=expand), block.act)
+    depthwise = Conv(channels=expand, kernel=block.kernel, stride=block.stride, groups=expand)
     x = _conv(graph, x, f"{name}.depthwise", depthwise, block.act)
     if block.squeeze:
-        x = _squeeze_excite(graph, x, f"{name}.se", block.squeeze)
-    x = _conv(graph, x, f"{name}.project", Conv(channels=block.channels), "none")
-    return add(graph, x, start, f"{name}/add") if x.shape == start.shape else x
+        x = _squeeze_excite(graph, x, f"{name}.se", width(spec, block.squeeze))
+    x = _conv(graph, x, f"{name}.project", Conv(channels=width(spec, block.channels)), "none")
+    shortcut = block.stride == 1 and block.channels == before
+    return add(graph, x, start, f"{name}/add") if shortcut else x
 
 
 def _squeeze_excite(graph: Graph, x: Value, name: str, squeeze: int) -> Value:

@@ -29,7 +29,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.yolov8 import DECODE
+from cpufit.artifacts.graphs.yolo import DECODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,12 +6,13 @@ A folder holds `model.onnx` with the graph alone, `model.onnx.data` with the wei
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from onnx import helper
 
+from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Built
 from cpufit.artifacts.decoder.network import logits
 from cpufit.artifacts.onnx_decoder.config import genai_config
@@ -55,7 +56,7 @@ def plan(model: Model, precision: Precision) -> Plan:
     """Lay a model out without writing anything; raise UnsupportedError where that cannot be."""
     decoder, bits = _decoder(model), _bits(precision)
     weights = Weights(model.name)
-    emitter = OnnxEmitter(weights, decoder, bits)
+    emitter = OnnxEmitter(weights, decoder, bits, sees=model.sense is not None)
     logits(emitter, decoder)
     graph = helper.make_graph(
         emitter.graph.nodes,
@@ -83,16 +84,26 @@ def build(request: Request, folder: Path) -> Built:
     decoder, file = planned.decoder, folder / "model.onnx"
     planned.weights.write(folder)
     file.write_bytes(planned.graph.SerializeToString(deterministic=True))
+    sense = _sense(request, folder)
     names = [given.name for given in planned.graph.graph.input]
     config = genai_config(decoder, file.name, names)
     (folder / "genai_config.json").write_text(config, encoding="utf-8")
     return Built(
         file=file,
-        parameters=planned.weights.parameters,
+        parameters=planned.weights.parameters + (sense.parameters if sense else 0),
         format=_FORMATS[_bits(request.precision)],
-        recipe=_recipe(decoder),
+        recipe=_recipe(decoder) + (f"; sense: {sense.recipe}" if sense else ""),
+        inputs=sense.inputs if sense else (),
         kv_bytes_per_token=2 * decoder.kv_bytes_per_token,  # float32, not float16
     )
+
+
+def _sense(request: Request, folder: Path) -> Built | None:
+    """Write what the model sees with, if anything, rounded to 8 bits where weights are rounded."""
+    if request.model.sense is None:
+        return None
+    precision: Precision = "fp32" if request.precision == "fp32" else "int8"
+    return graphs.build(replace(request, precision=precision), folder)
 
 
 def estimate_bytes(request: Request) -> int:

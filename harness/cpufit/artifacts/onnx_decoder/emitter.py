@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.onnx_decoder.weights import Weights
     from cpufit.schema import Decoder
 
+IMAGE_ROWS = "image_rows"  # input and its axis: rows that take the places of tokens
 MAX_POSITIONS = 32_768  # of the tables of sines and cosines
 _INT8_PRODUCTS = 4  # MatMulNBits' accuracy level at which activations are rounded to int8
 _TOKENS = ("batch_size", "sequence_length")
@@ -42,26 +43,39 @@ class OnnxEmitter:
 
     stacks = True
 
-    def __init__(self, weights: Weights, decoder: Decoder, bits: int) -> None:
+    def __init__(
+        self, weights: Weights, decoder: Decoder, bits: int, *, sees: bool = False
+    ) -> None:
         self.graph = Nodes()
         self.inputs = [_integers("input_ids", *_TOKENS)]
         self.inputs.append(_integers("attention_mask", "batch_size", "total_sequence_length"))
         self.outputs = [_floats("logits", "batch_size", 1, decoder.vocab)]
+        if sees:
+            rows = _floats(IMAGE_ROWS, "batch_size", IMAGE_ROWS, decoder.hidden)
+            self.inputs.append(rows)
+        self._sees = sees
         if decoder.position == "learned" or decoder.qk_norm:
             self.inputs.append(_integers("position_ids", *_TOKENS))
         self._weights, self._decoder, self._bits = weights, decoder, bits
         self._lengths = self._read_mask()
 
     def embedding(self, table: Tensor) -> str:
+        """Look up rows, and put those of a picture before them where the model sees one."""
+        words = self._look_up(table, "embedding.words" if self._sees else "embedding")
+        if not self._sees:
+            return words
+        return self.graph.add("Concat", [IMAGE_ROWS, words], "embedding", axis=1)
+
+    def _look_up(self, table: Tensor, name: str) -> str:
         """Look up rows, of the quantised table where weights are quantised."""
         if self._bits == FLOAT_BITS:
-            return self.graph.add("Gather", [self._floats([table]), "input_ids"], "embedding")
+            return self.graph.add("Gather", [self._floats([table]), "input_ids"], name)
         width, rows = table.shape
         codes = self._codes([table], [rows, width * self._bits // 8], "rows")
         return self.graph.add(
             "GatherBlockQuantized",
             [codes, "input_ids", self._scales([table])],
-            "embedding",
+            name,
             domain=MICROSOFT,
             bits=self._bits,
             block_size=BLOCK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Decoder
+    from cpufit.schema import Decoder, Precision
 
 VERSION = 1
 
@@ -24,19 +25,31 @@ def build(request: Request, folder: Path) -> Built:
     from cpufit.artifacts.openvino_decoder.write import write
 
     decoder, precision = _decoder(request), request.precision
-    graph = build_graph(request.model.name, decoder, precision)
+    sees = request.model.sense is not None
+    graph = build_graph(request.model.name, decoder, precision, sees=sees)
     file = folder / "model.xml"
     write(file, request.model.name, graph)
+    sense = _sense(request, folder) if sees else None
     return Built(
         file=file,
-        parameters=graph.parameters,
+        parameters=graph.parameters + (sense.parameters if sense else 0),
+        inputs=sense.inputs if sense else (),
         format=title(precision, graph.weights),
         recipe=(
             f"random weights seeded by the name, rounded to nearest; stateful IR by OpenVINO "
             f"{version('openvino')}; KV cache {cache_type(precision)} by its runtime options"
+            + (f"; sense: {sense.recipe}" if sense else "")
         ),
         kv_bytes_per_token=cache_bytes(decoder, precision),
     )
+
+
+def _sense(request: Request, folder: Path) -> Built:
+    """Write what the model sees with, rounded to 8 bits where weights are rounded."""
+    from cpufit.artifacts import openvino_ir
+
+    rounded: Precision = "int8" if request.precision in ("int8", "int4") else "fp32"
+    return openvino_ir.build(replace(request, precision=rounded), folder)
 
 
 def estimate_bytes(request: Request) -> int:

@@ -55,13 +55,15 @@ class Graph:
         ov.serialize(self.model, file, file.with_suffix(".bin"))
 
 
-def build_graph(name: str, decoder: Decoder, precision: Precision) -> Graph:
+def build_graph(name: str, decoder: Decoder, precision: Precision, *, sees: bool = False) -> Graph:
     """Return the graph of a model: token ids in, logits of the last token out.
 
     Inputs are `input_ids`, `attention_mask`, `position_ids` (int64, batch x tokens, the mask with
     those of the cache) and `beam_idx` (int32, batch); the output is `logits`, batch x 1 x vocab.
+    A model that sees has `image_rows` (float32, batch x rows x width) before its tokens, which mask
+    and positions count like tokens.
     """
-    emitter = _Emitter(decoder, precision)
+    emitter = _Emitter(decoder, precision, sees=sees)
     found = op.result(logits(emitter, decoder), name="logits")
     found.output(0).set_names({"logits"})
     parameters = [*emitter.inputs.values(), *emitter.weights.values()]
@@ -76,7 +78,7 @@ class _Emitter:
 
     stacks = False
 
-    def __init__(self, decoder: Decoder, precision: Precision) -> None:
+    def __init__(self, decoder: Decoder, precision: Precision, *, sees: bool) -> None:
         self._decoder, self._precision = decoder, precision
         self.weights: dict[Constant, Any] = {}
         self._taken: dict[str, Any] = {}
@@ -85,6 +87,8 @@ class _Emitter:
             name: _input(name, "i64", 2) for name in ("input_ids", "attention_mask", "position_ids")
         }
         self.inputs["beam_idx"] = _input("beam_idx", "i32", 1)
+        if sees:
+            self.inputs["image_rows"] = _rows(decoder.hidden)
         lengths = op.shape_of(self.inputs["input_ids"])
         self._batch = op.gather(lengths, _ints([0]), _ints(0))
         self._mask = self._make_mask()
@@ -92,7 +96,9 @@ class _Emitter:
 
     def embedding(self, table: Tensor) -> Any:
         ids = op.convert(self.inputs["input_ids"], "i32")
-        return op.gather(self._take(table), ids, _ints(0))
+        words = op.gather(self._take(table), ids, _ints(0))
+        rows = self.inputs.get("image_rows")
+        return words if rows is None else op.concat([rows, words], 1)
 
     def positions(self, table: Tensor) -> Any:
         places = op.convert(self.inputs["position_ids"], "i32")
@@ -249,6 +255,12 @@ class _Emitter:
 def _input(name: str, element: str, axes: int) -> Any:
     node = op.parameter([-1] * axes, getattr(ov.Type, element), name=name)
     node.output(0).set_names({name})
+    return node
+
+
+def _rows(width: int) -> Any:
+    node = op.parameter([-1, -1, width], ov.Type.f32, name="image_rows")
+    node.output(0).set_names({"image_rows"})
     return node
 
 

@@ -1,0 +1,112 @@
+"""ONNX Runtime running models that write about what they see or hear: two graphs, one request.
+
+The sense's graph takes in the picture or sound and gives the keys and values that the writer looks
+at in every layer. They, and those of the tokens so far, go from pass to pass without being copied.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+
+from cpufit.errors import UnsupportedError
+from cpufit.runtimes.base import Work
+from cpufit.runtimes.onnx_sense import FIXED, OnnxSense
+from cpufit.runtimes.onnx_setup import open_session, resolved, runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.tensors import Array
+    from cpufit.schema import Artifact
+
+_PAST, _PRESENT = "past.", "present."
+_MASKED = np.finfo(np.float32).min
+_DRAWN_STEPS = 64
+
+
+class OnnxWriterSession:
+    """A sense and a writer, loaded together; 'prefill' does both, 'encode' the sense alone."""
+
+    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
+        self._sense = OnnxSense(artifact, options)
+        self._writer = open_session(artifact, options, FIXED)
+        self._random = Random(options.seed)  # noqa: S311 - not for secrets
+        self._names = [output.name for output in self._writer.get_outputs()]
+        self._shapes = {i.name: i.shape for i in self._writer.get_inputs()}
+        self._written: dict[str, Any] = {}
+        self._filled = 0
+        self.settings: Mapping[str, str] = resolved(self._writer, options, FIXED)
+        self.notes: tuple[str, ...] = ()
+
+    def prepare(self, step: Step) -> Work:
+        """Return the work of a step: 'encode', 'prefill' after encoding, or 'decode'."""
+        if step.kind == "encode":
+            return Work(run=self._sense.run, items=1)
+        if step.kind == "prefill":
+            return self._prefill(step)
+        if step.kind == "decode":
+            return self._decode(step)
+        raise UnsupportedError(f"this model does no {step.kind!r} step", "it encodes and writes")
+
+    def inputs(self) -> dict[str, Array]:
+        """Return the sense's inputs by name; what is written there is what it reads next."""
+        return self._sense.inputs
+
+    def outputs(self) -> dict[str, Array]:
+        """Return the last step's logits: 1 x vocabulary."""
+        return {"logits": self._written["logits"].numpy()}
+
+    def close(self) -> None:
+        """Free both graphs; the session cannot be used afterwards."""
+        del self._sense, self._writer, self._written
+
+    def _prefill(self, step: Step) -> Work:
+        ids = step.ids or self._draw(step.tokens)
+
+        def run() -> None:
+            self._sense.run()
+            self._filled, self._written = 0, {}
+            self._write(ids)
+
+        return Work(run=run, items=len(ids))
+
+    def _decode(self, step: Step) -> Work:
+        ids = cycle(step.ids or self._draw(_DRAWN_STEPS))
+        return Work(run=lambda: self._write([next(ids)]), items=1)
+
+    def _write(self, ids: Sequence[int]) -> None:
+        """Append tokens and compute the logits after them."""
+        count, before = len(ids), self._filled
+        binding = self._writer.io_binding()
+        binding.bind_cpu_input("input_ids", np.array([ids], np.int64))
+        binding.bind_cpu_input("position_ids", np.arange(before, before + count)[None])
+        hidden = np.triu(np.full((count, count), _MASKED, np.float32), 1)
+        mask = np.concatenate([np.zeros((count, before), np.float32), hidden], axis=1)
+        binding.bind_cpu_input("mask", mask[None, None])
+        for name, value in self._sense.outputs().items():
+            binding.bind_ortvalue_input(name, value)
+        for name, shape in self._shapes.items():
+            if name.startswith(_PAST):
+                binding.bind_ortvalue_input(name, self._past(name, shape))
+        for name in self._names:
+            binding.bind_output(name, "cpu")
+        runner(self._writer, binding)()
+        self._written = dict(zip(self._names, binding.get_outputs(), strict=True))
+        self._filled += count
+
+    def _past(self, name: str, shape: Sequence[int | str]) -> Any:
+        found = self._written.get(name.replace(_PAST, _PRESENT))
+        if found is not None:
+            return found
+        _, heads, _, depth = shape
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros((1, heads, 0, depth), np.float32))
+
+    def _draw(self, count: int) -> list[int]:
+        vocab = self._writer.get_outputs()[0].shape[-1]
+        return [self._random.randrange(vocab) for _ in range(count)]

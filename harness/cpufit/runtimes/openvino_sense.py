@@ -1,0 +1,53 @@
+"""The graph that takes in a picture or sound, beside the one that writes about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of
+from cpufit.runtimes.tensors import make_input
+
+if TYPE_CHECKING:
+    from cpufit.runtimes.base import LoadOptions
+    from cpufit.runtimes.tensors import Array
+    from cpufit.schema import Artifact
+
+_FILE = "sense.xml"
+
+
+class OpenVinoSense:
+    """A compiled sense with its input in place; `run` does one pass."""
+
+    def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
+        if options.batch != 1:
+            raise UnsupportedError(
+                "models that write about a picture or sound take one at a time",
+                "measure it with batch 1",
+            )
+        beside = replace(artifact, path=str(Path(artifact.path).with_name(_FILE)))
+        compiled = compile_model(core, read_model(core, beside, options), beside, options)
+        self._request = compiled.create_infer_request()
+        self.inputs: dict[str, Array] = {}
+        for spec in artifact.inputs:
+            self.inputs[spec.name] = make_input(spec, 1, options.seed)
+            self._request.set_tensor(spec.name, in_place(self.inputs[spec.name]))
+        self.rows = int(compiled.output(0).get_partial_shape()[1].get_length())
+
+    def run(self) -> None:
+        """Take in what lies in the inputs; raise DataError in words."""
+        try:
+            self._request.infer(share_outputs=True)
+        except RuntimeError as error:
+            raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+
+    def output(self, name: str) -> Any:
+        """Return an output of the last pass, in its place."""
+        return self._request.get_tensor(name)
+
+
+def has_sense(artifact: Artifact) -> bool:
+    """Return whether there is a sense beside the artifact's file."""
+    return Path(artifact.path).with_name(_FILE).is_file()
