@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from cpufit.runtimes.base import Session
     from cpufit.runtimes.tensors import Array
-    from cpufit.schema import Model, Vision
+    from cpufit.schema import Model
+    from cpufit.shapes import Vision
 
     Pixels = NDArray[np.uint8]
     Floats = NDArray[np.float32]

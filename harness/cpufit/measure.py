@@ -157,7 +157,8 @@ def time_frames(
     while clock() < end:
         _frame(stages, clock)
     say("measuring")
-    start, found = clock(), []
+    start = clock()
+    found: list[tuple[int, ...]] = []
     least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
     while not found or clock() - start < (most if len(found) < budget.samples else least):
         found.append(_frame(stages, clock))

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.runtimes.tensors import Array
-    from cpufit.schema import Artifact, Cell, Decoder, Model
+    from cpufit.schema import Artifact, Cell, Model
+    from cpufit.shapes import Decoder
 
 _LAYERS = 2
 _WIDEST = 1023  # of a sample's widths where that can be; most are 768, about 10M parameters

@@ -111,7 +111,12 @@ def cells(
         buildable = [cell for cell in expanded if _can_run(cell, models, scenarios)]
         found |= {cell.id: cell for cell in buildable or expanded if cell.id not in found}
     models_in_order = list(dict.fromkeys(cell.model for cell in found.values()))
-    return tuple(sorted(found.values(), key=lambda cell: models_in_order.index(cell.model)))
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda cell: (models_in_order.index(cell.model), bool(cell.variant or cell.size)),
+        )
+    )
 
 
 def cells_of_own(

@@ -19,9 +19,10 @@ from cpufit.artifacts.decoder.reference import reference_logits
 from cpufit.artifacts.decoder.rope import factors, frequencies
 from cpufit.artifacts.decoder.rounding import symmetric
 from cpufit.artifacts.decoder.stream import cut, pad
-from cpufit.artifacts.decoder.tensors import Tensor, macs_per_token, parameters, rank, tensors
+from cpufit.artifacts.decoder.tensors import Tensor, macs_per_token, parameters, tensors
+from cpufit.artifacts.widths import rank
 from cpufit.catalog import load_models, pick
-from cpufit.schema import Decoder, RopeScaling
+from cpufit.shapes import Decoder, RopeScaling
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -84,7 +85,7 @@ GOLDEN = {
 
 # ---------------------------------------------------------------------------------- published facts
 def test_every_language_model_has_facts() -> None:
-    assert {name for name, model in load_models().items() if model.decoder} == set(FACTS)
+    assert {name for name, model in load_models().items() if model.family == "llm"} == set(FACTS)
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -139,7 +140,7 @@ def test_fields_of_a_card_change_its_tensors() -> None:
 
 def test_factorised_layers_have_the_promised_parameters() -> None:
     decoder = replace(TINY, hidden=1024, ffn=4096, lowrank=4)
-    inner = rank(decoder, 1024, 4096)
+    inner = rank(decoder.lowrank, 1024, 4096)
     assert inner % 32 == 0
     assert inner * (1024 + 4096) == pytest.approx(1024 * 4096 / 4, rel=0.1)
     found = shapes(decoder)

@@ -27,7 +27,8 @@ from cpufit.artifacts.gguf.formats import rounded, stored_bytes
 from cpufit.artifacts.gguf.mix import mix_of, type_of
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError, UsageError
-from cpufit.schema import Decoder, Encoder, Model, RopeScaling
+from cpufit.schema import Model
+from cpufit.shapes import Decoder, Encoder, RopeScaling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ PUBLISHED = {
 }
 MIXES = (mix.F16, mix.BF16, mix.Q8_0, mix.Q4_0, mix.Q4_1, mix.Q4_K_M)
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8", "q4_0", "int4")
-DECODERS = [name for name, model in load_models().items() if model.decoder]
+DECODERS = [name for name, model in load_models().items() if model.family == "llm"]
 ENCODERS = [name for name, model in load_models().items() if model.encoder]
 TINY = Decoder(
     arch="llama",

@@ -16,7 +16,8 @@ from cpufit.artifacts.asis import gguf_file
 from cpufit.artifacts.base import Request
 from cpufit.catalog import model_of_file
 from cpufit.errors import DataError
-from cpufit.schema import Decoder, Model
+from cpufit.schema import Model
+from cpufit.shapes import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from cpufit.artifacts.graphs.samples import sample
 from cpufit.artifacts.graphs.sources import Stored, Synthetic
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UnsupportedError, UsageError
-from cpufit.schema import Encoder
+from cpufit.shapes import Encoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -232,17 +232,8 @@ def ours_with(arrays: dict[str, NDArray[np.float32]], tmp_path: Path) -> Path:
 
 def paired(values: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     """Rename arrays given in the light model's order of layers to ours."""
-    ours: list[str] = []
-
-    class Recorder:
-        def take(
-            self, name: str, shape: tuple[int, ...], std: float, mean: float
-        ) -> NDArray[np.float32]:
-            ours.append(name)
-            return np.zeros(shape, np.float32)
-
-    graph_of(card("squeezenet-1.1"), Recorder())
-    return dict(zip(ours, values.values(), strict=True))
+    drawn = graph_of(card("squeezenet-1.1"), Synthetic("light")).drawn
+    return dict(zip((array.name for array in drawn), values.values(), strict=True))
 
 
 def light_arrays(model: onnx.ModelProto) -> list[tuple[str, tuple[int, ...]]]:
@@ -433,9 +424,11 @@ def test_activations_have_a_sane_scale(name: str, tmp_path: Path) -> None:
         assert size.size > 0.2 * value.size, key
 
 
-def test_stored_arrays_must_fit() -> None:
+def test_stored_arrays_must_fit(tmp_path: Path) -> None:
+    def write(arrays: dict[str, NDArray[np.float32]]) -> None:
+        graph_of(card("efficientnet-lite0"), Stored(arrays, "f.pth")).write(tmp_path / "model.onnx")
+
     with pytest.raises(DataError, match=r"f\.pth: _conv_stem\.weight .*no such tensor"):
-        graph_of(card("efficientnet-lite0"), Stored({}, "f.pth"))
-    wrong = {"_conv_stem.weight": np.zeros((32, 3, 5, 5), np.float32)}
+        write({})
     with pytest.raises(DataError, match=r"shape \(32, 3, 5, 5\)"):
-        graph_of(card("efficientnet-lite0"), Stored(wrong, "f.pth"))
+        write({"_conv_stem.weight": np.zeros((32, 3, 5, 5), np.float32)})

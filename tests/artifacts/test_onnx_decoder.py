@@ -22,7 +22,8 @@ from cpufit.artifacts.decoder.tensors import tensors
 from cpufit.artifacts.onnx_decoder.planes import BLOCK, CODES, FLOATS, SCALES, render
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError
-from cpufit.schema import Decoder, Model
+from cpufit.schema import Model
+from cpufit.shapes import Decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp32")
-DECODERS = [name for name, model in load_models().items() if model.decoder]
+DECODERS = [name for name, model in load_models().items() if model.family == "llm"]
 TINY = Decoder(
     arch="llama",
     layers=2,

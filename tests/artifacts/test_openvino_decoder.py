@@ -26,7 +26,8 @@ from cpufit.artifacts.decoder.tensors import tensors
 from cpufit.artifacts.openvino_decoder import formats
 from cpufit.artifacts.openvino_decoder.graph import build_graph
 from cpufit.catalog import load_models, pick
-from cpufit.schema import Decoder, Model
+from cpufit.schema import Model
+from cpufit.shapes import Decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.openvino
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
-DECODERS = [name for name, model in load_models().items() if model.decoder]
+DECODERS = [name for name, model in load_models().items() if model.family == "llm"]
 TINY = Decoder(
     arch="llama",
     layers=2,
@@ -272,7 +273,8 @@ import pathlib, sys
 from cpufit.artifacts import openvino_decoder as module
 from cpufit.artifacts.base import Request
 from cpufit.probes.memory import resident
-from cpufit.schema import Decoder, Model
+from cpufit.schema import Model
+from cpufit.shapes import Decoder
 decoder = Decoder(arch="llama", layers=6, hidden=2048, ffn=5632, heads=32, kv_heads=4, head_dim=64,
                   vocab=32000, context=2048)
 model = Model(name="m", title="", family="llm", parameters=0, macs=0, source="", decoder=decoder)

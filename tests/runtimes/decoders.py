@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpufit.runtimes.base import Step
-from cpufit.schema import Artifact, Decoder, RopeScaling
+from cpufit.schema import Artifact
+from cpufit.shapes import Decoder, RopeScaling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

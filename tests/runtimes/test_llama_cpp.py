@@ -19,7 +19,8 @@ from cpufit.artifacts.decoder.reference import reference_logits  # noqa: E402
 from cpufit.errors import DataError, UnsupportedError  # noqa: E402
 from cpufit.runtimes import load_runtime  # noqa: E402
 from cpufit.runtimes.base import LoadOptions, Step  # noqa: E402
-from cpufit.schema import Artifact, Decoder, Encoder, Model, RopeScaling  # noqa: E402
+from cpufit.schema import Artifact, Model  # noqa: E402
+from cpufit.shapes import Decoder, Encoder, RopeScaling  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

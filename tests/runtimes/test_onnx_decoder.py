@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from cpufit.artifacts.decoder.pools import Floats
     from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.runtimes.onnx_decoder import OnnxDecoderSession
-    from cpufit.schema import Artifact, Decoder, Precision
+    from cpufit.schema import Artifact, Precision
+    from cpufit.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.decoder.pools import Floats
     from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
-    from cpufit.schema import Artifact, Decoder, Precision
+    from cpufit.schema import Artifact, Precision
+    from cpufit.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]
 

@@ -106,5 +106,6 @@ def test_settings_are_complete() -> None:
         "throughput",
         "memory",
         "energy",
+        "frames",
     }
     assert {f.name for f in fields(settings.thresholds)} >= {"latency_ms", "ttft_ms", "tpot_ms"}

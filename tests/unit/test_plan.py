@@ -76,7 +76,7 @@ def test_cells_go_model_by_model_with_variants_behind(name: str) -> None:
         {cell.model for cell in found}
     )
     for _, cells in groupby(found, lambda cell: cell.model):
-        variants = [bool(cell.variant) for cell in cells]
+        variants = [bool(cell.variant or cell.size) for cell in cells]
         assert variants == sorted(variants)
 
 
@@ -86,7 +86,7 @@ def test_the_language_suite_has_the_cells_it_says() -> None:
     found = plan.cells(blocks, models, SETTINGS.scenarios, (2,))
     text = (data_root() / "suites" / "language.toml").read_text(encoding="utf-8")
     assert text.startswith(f"# {len(found)} cells")
-    llms = [card for card in load_models().values() if card.decoder]
+    llms = [card for card in load_models().values() if card.family == "llm"]
     plain = [cell for cell in found if not cell.variant and cell.weights == "synthetic"]
     for runtime, precisions in (
         ("llama.cpp", {"int4", "q4_0", "int8", "bf16", "fp16"}),

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 MS = 1e6
 GB = 10**9
 BOX = replace(HOST, memory_limit_bytes=8 * GB)
-THRESHOLDS = Thresholds(latency_ms=500, ttft_ms=500, tpot_ms=500, fps=(10, 15, 30), percentile=0.9, confidence=0.99)
+THRESHOLDS = Thresholds(
+    latency_ms=500, ttft_ms=500, tpot_ms=500, fps=(10, 15, 30), percentile=0.9, confidence=0.99
+)
 
 
 def _tier(name: str, *models: str) -> Tier:

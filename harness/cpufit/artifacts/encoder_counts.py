@@ -9,7 +9,7 @@ from cpufit.artifacts.widths import rank
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.schema import Encoder
+    from cpufit.shapes import Encoder
 
 _ATTENTION = 4  # linear layers: queries, keys, values, output
 

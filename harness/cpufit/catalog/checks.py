@@ -12,7 +12,8 @@ from cpufit.errors import UsageError, unknown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from cpufit.schema import Decoder, Encoder, Family, Model, RopeScaling, Vision, Writer
+    from cpufit.schema import Family, Model
+    from cpufit.shapes import Decoder, Encoder, RopeScaling, Vision, Writer
 
     Problems = Iterator[tuple[str, str]]  # field, and what is wrong with it
 

@@ -15,12 +15,13 @@ from cpufit.artifacts.widths import WITH_LINEAR, keep
 from cpufit.catalog.counts import counts
 from cpufit.catalog.names import is_plain, split
 from cpufit.errors import UsageError, unknown
-from cpufit.schema import Decoder, Encoder
+from cpufit.shapes import Decoder, Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cpufit.schema import Model
+    from cpufit.shapes import Vision
 
 Blocks = TypeVar("Blocks", Decoder, Encoder)
 
@@ -140,14 +141,18 @@ def _compress(model: Model, kind: str, amount: int) -> Model:
     if model.encoder:
         return replace(model, encoder=_compress_blocks(model.encoder, kind, amount))
     if model.vision:
-        keeping = model.vision.keep * (100 - amount) // 100
-        change = {"keep": keeping} if kind == "prune" else {"lowrank": amount}
-        return replace(model, vision=replace(model.vision, **change))
+        return replace(model, vision=_compress_vision(model.vision, kind, amount))
     return replace(
         model,
         sense=replace(model.sense, lowrank=amount) if model.sense else None,
         writer=replace(model.writer, lowrank=amount) if model.writer else None,
     )
+
+
+def _compress_vision(shape: Vision, kind: str, amount: int) -> Vision:
+    if kind == "prune":
+        return replace(shape, keep=shape.keep * (100 - amount) // 100)
+    return replace(shape, lowrank=amount)
 
 
 def _compress_blocks(shape: Blocks, kind: str, amount: int) -> Blocks:

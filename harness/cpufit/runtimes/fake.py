@@ -19,7 +19,7 @@ from pydantic import Field
 from cpufit.config import parse
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Work
-from cpufit.schema import FORBID_UNKNOWN
+from cpufit.shapes import FORBID_UNKNOWN
 from cpufit.units import NS_PER_MS
 
 if TYPE_CHECKING:

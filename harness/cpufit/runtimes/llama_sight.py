@@ -53,7 +53,7 @@ class LlamaSightSession(LlamaSession):
         """Free both models."""
         if getattr(self, "_sight", None):
             mtmd.mtmd_free(self._sight)
-            self._sight = None
+            self._sight = 0
         super().close()
 
     def _prefill(self, tokens: Sequence[int]) -> Work:

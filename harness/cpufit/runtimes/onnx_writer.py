@@ -104,8 +104,8 @@ class OnnxWriterSession:
         found = self._written.get(name.replace(_PAST, _PRESENT))
         if found is not None:
             return found
-        _, heads, _, depth = shape
-        return ort.OrtValue.ortvalue_from_numpy(np.zeros((1, heads, 0, depth), np.float32))
+        empty = tuple(0 if isinstance(axis, str) else axis for axis in shape[1:])
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros((1, *empty), np.float32))
 
     def _draw(self, count: int) -> list[int]:
         vocab = self._writer.get_outputs()[0].shape[-1]

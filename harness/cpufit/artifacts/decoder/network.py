@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.artifacts.decoder.tensors import Tensor
-    from cpufit.schema import Decoder
+    from cpufit.shapes import Decoder
 
     Tensors = Mapping[str, Tensor]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.decoder.pools import Floats
     from cpufit.artifacts.decoder.tensors import Tensor
-    from cpufit.schema import Decoder
+    from cpufit.shapes import Decoder
 
 
 def reference_logits(model: str, decoder: Decoder, ids: Sequence[int]) -> Floats:

@@ -16,7 +16,7 @@ from cpufit.artifacts.widths import rank
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.schema import Decoder
+    from cpufit.shapes import Decoder
 
     Named = tuple[str, str, tuple[int, ...]]  # role, suffix, shape
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.base import Request
     from cpufit.artifacts.gguf.mix import Mix
-    from cpufit.schema import Decoder, Encoder, Model
+    from cpufit.schema import Model
+    from cpufit.shapes import Decoder, Encoder
 
 VERSION = 2
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.gguf.mix import Mix
     from cpufit.artifacts.graphs.builder import Drawn, Graph
-    from cpufit.schema import Encoder, Input, Model
+    from cpufit.schema import Input, Model
+    from cpufit.shapes import Encoder
 
 _ROLES = {
     "embeddings.word": "token_embd",

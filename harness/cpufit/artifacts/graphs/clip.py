@@ -1,4 +1,4 @@
-"""CLIP ViT-B/32 (Radford et al. 2021): an image and a text tower, and how alike their outputs are."""
+"""CLIP ViT-B/32 (Radford et al. 2021): an image and a text tower, and how alike both are."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from cpufit.artifacts.graphs.layers import (
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
     from cpufit.artifacts.graphs.layers import Activation
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 _EPS = 1e-3
 

@@ -18,7 +18,7 @@ from cpufit.artifacts.graphs.transformer import (
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.schema import Encoder
+    from cpufit.shapes import Encoder
 
 _MASKED = -10_000.0  # added to the scores of masked tokens, as the original BERT does
 

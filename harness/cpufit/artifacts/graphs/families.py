@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.graphs.builder import Value
     from cpufit.artifacts.graphs.sources import Source
-    from cpufit.schema import Encoder, Model, Vision
+    from cpufit.schema import Model
+    from cpufit.shapes import Encoder, Vision
 
 _VISION: Mapping[str, Callable[[Graph, Value, Vision], Value | dict[str, Value]]] = {
     "mobilenet_v2": mobilenet_v2,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.artifacts.graphs.builder import Graph
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 _BACKBONE = replace(RESNET_50, frozen=True)
 _STRIDE = 32  # of the coarsest plane of the backbone
@@ -46,6 +46,9 @@ _WINDOW = 7  # cells of a pooled region
 _CANDIDATES = 1000
 _DETECTIONS = 100
 _RPN_OVERLAP, _OVERLAP = 0.7, 0.5
+# Small last layers, as Detectron begins training with: scores that are not all 0 or 1, and boxes
+# that stay near their anchors. Those of larger ones would have no area left, and cost less to pool.
+_STDS = {"rpn.cls": 0.01, "rpn.box": 0.003, "box.cls": 0.01, "box.deltas": 0.001}
 _RPN_WEIGHTS, _WEIGHTS = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
 
 
@@ -72,7 +75,8 @@ def _pyramid(graph: Graph, x: Value, spec: Vision) -> list[Value]:
     """Return five levels of equal width, finest first."""
     planes = stages(graph, x, spec, _BACKBONE)
     channels = width(spec, _PYRAMID)
-    top, levels = None, []
+    top: Value | None = None
+    levels: list[Value] = []
     for i in reversed(range(len(planes))):
         side = Conv(channels=channels, bias=True)
         lateral = conv(graph, planes[i], f"fpn.inner.{i}", side)
@@ -134,7 +138,7 @@ class _RpnWeights:
                 graph.weight(
                     f"rpn.{name}.weight",
                     (spec.channels, channels, spec.kernel, spec.kernel),
-                    (channels * spec.kernel**2) ** -0.5,
+                    _STDS.get(f"rpn.{name}", (channels * spec.kernel**2) ** -0.5),
                 ),
                 graph.weight(f"rpn.{name}.bias", (spec.channels,), 0.1),
             )
@@ -215,8 +219,8 @@ def _head(graph: Graph, x: Value, spec: Vision) -> tuple[Value, Value]:
     with graph.folded(spec.proposals):
         for name in ("fc6", "fc7"):
             x = activate(graph, linear(graph, x, f"box.{name}", width(spec, _HEAD)), "relu")
-        logits = linear(graph, x, "box.cls", spec.classes)
-        return logits, linear(graph, x, "box.deltas", 4 * spec.classes)
+        logits = linear(graph, x, "box.cls", spec.classes, _STDS["box.cls"])
+        return logits, linear(graph, x, "box.deltas", 4 * spec.classes, _STDS["box.deltas"])
 
 
 def _detect(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.artifacts.graphs.builder import Graph
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 Activation = Literal["relu", "relu6", "hardswish", "silu", "none"]
 Padding = Literal["half", "same", "none"]
@@ -144,10 +144,13 @@ def flatten(graph: Graph, x: Value, name: str) -> Value:
     return graph.node("Flatten", name, [x], (math.prod(x.shape),), axis=1)
 
 
-def linear(graph: Graph, x: Value, name: str, features: int) -> Value:
-    """Add a fully connected layer with bias on a vector; the weight is stored out x in."""
+def linear(graph: Graph, x: Value, name: str, features: int, std: float = 0) -> Value:
+    """Add a fully connected layer with bias on a vector; the weight is stored out x in.
+
+    `std` is of synthetic weights; 0: such that an activation after it keeps their scale.
+    """
     (width,) = x.shape
-    weight = graph.weight(f"{name}.weight", (features, width), _GAIN / width**0.5)
+    weight = graph.weight(f"{name}.weight", (features, width), std or _GAIN / width**0.5)
     bias = graph.weight(f"{name}.bias", (features,), _BIAS_STD)
     graph.work(width * features)
     return graph.node("Gemm", f"{name}/linear", [x, weight, bias], (features,), transB=1)

@@ -39,15 +39,16 @@ def _fill(spec: Input, seed: str) -> NDArray[Any]:
 
 
 def _image(seed: str, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Sum checkerboards of every fineness: as in photographs, much power lies in large areas.
+    """Sum checkerboards of every fineness: as in photographs, much power lies in large areas, and
+    neighbours in a spectrogram are alike.
 
     Calibrating on white noise instead would leave the ranges that flat areas reach unseen.
     """
-    channels, height, width = shape
-    total = np.zeros((channels, height, width), np.float32)
+    *planes, height, width = shape
+    total = np.zeros(shape, np.float32)
     for level in range(min(height, width).bit_length()):
         cells = 1 << level
-        grid = weights.tensor(_NAME, f"{seed}.{level}", (channels, cells, cells), 1.0)
+        grid = weights.tensor(_NAME, f"{seed}.{level}", (*planes, cells, cells), 1.0)
         rows, columns = (np.arange(side) * cells // side for side in (height, width))
-        total += grid[:, rows][:, :, columns]
+        total += grid[..., rows, :][..., columns]
     return np.asarray(total / total.std(), np.float32)

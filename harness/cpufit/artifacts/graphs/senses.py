@@ -13,14 +13,15 @@ from cpufit.artifacts.graphs.unet import unet
 from cpufit.artifacts.graphs.vit import Vit, factorised, rows_of, vit
 from cpufit.artifacts.graphs.writer import look
 from cpufit.errors import unknown
-from cpufit.schema import Vision
+from cpufit.shapes import Vision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.artifacts.graphs.builder import Value
     from cpufit.artifacts.graphs.sources import Source
-    from cpufit.schema import Model, Sense
+    from cpufit.schema import Model
+    from cpufit.shapes import Sense
 
 _BLIP_EPS = 1e-5
 _VIT_B_16 = Vit(

@@ -18,7 +18,7 @@ from cpufit.artifacts.graphs.layers import (
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 _POOL = 0
 _LAYERS = (_POOL, 16, 16, _POOL, 32, 32, _POOL, 48, 48, 64, 64)  # squeeze channels of each Fire

@@ -65,7 +65,7 @@ def attention(
     mask: Value | str | None = None,
     context: Value | None = None,
 ) -> Value:
-    """Add attention of `x` to itself, or to the rows of `context`; `mask` is added to the scores."""
+    """Add attention of `x` to itself, or to the rows of `context`; scores have `mask` added."""
     features, low, other = x.shape[-1], spec.lowrank, x if context is None else context
     if spec.fused:
         whole = linear(graph, x, f"{name}.qkv", 3 * features, lowrank=low)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.schema import Writer
+    from cpufit.shapes import Writer
 
 _NEW, _ALL, _PAST = "tokens", "all_tokens", "past_tokens"  # open axes
 
@@ -36,9 +36,9 @@ def look(graph: Graph, rows: Value, spec: Writer) -> None:
 def writer(graph: Graph, spec: Writer) -> None:
     """Add the decoder, with inputs and outputs; MACs are those of one token, the first.
 
-    Inputs: `input_ids` and `position_ids` (tokens), `mask` (1,tokens,all), `past.N.key` and `.value`
-    (heads,past,depth), `cross.N.key` and `.value`. Outputs: `logits` of the last token, and
-    `present.N.key` and `.value` (heads,all,depth).
+    Inputs: `input_ids` and `position_ids` (tokens), `mask` (1,tokens,all), `past.N.key` and
+    `.value` (heads,past,depth), `cross.N.key` and `.value`. Outputs: `logits` of the last token,
+    and `present.N.key` and `.value` (heads,all,depth).
     """
     x = _embed(graph, spec)
     mask = graph.input("mask", "float32", (1, 1, 1), "zeros", axes={1: _NEW, 2: _ALL})

@@ -18,7 +18,7 @@ from cpufit.errors import UsageError
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 DECODE = "decode/"  # names of the nodes after the last trained layer begin so
 STRIDES = (8, 16, 32)  # pixels between the cells of each level

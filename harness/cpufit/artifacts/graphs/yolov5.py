@@ -23,7 +23,7 @@ from cpufit.artifacts.graphs.yolo import DECODE, STRIDES, bottleneck, cbs, check
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
-    from cpufit.schema import Vision
+    from cpufit.shapes import Vision
 
 _ANCHORS = (  # width, height in pixels; three for each level
     ((10, 13), (16, 30), (33, 23)),

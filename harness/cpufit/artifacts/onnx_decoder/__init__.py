@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Decoder, Model, Precision
+    from cpufit.schema import Model, Precision
+    from cpufit.shapes import Decoder
 
 __all__ = ["VERSION", "build", "estimate_bytes", "packages", "plan"]
 

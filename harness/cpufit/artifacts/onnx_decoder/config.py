@@ -10,7 +10,7 @@ from cpufit.artifacts.onnx_decoder.emitter import longest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.schema import Decoder
+    from cpufit.shapes import Decoder
 
 
 def genai_config(decoder: Decoder, file: str, inputs: Sequence[str]) -> str:

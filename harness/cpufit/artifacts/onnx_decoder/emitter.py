@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.onnx_decoder.weights import Weights
-    from cpufit.schema import Decoder
+    from cpufit.shapes import Decoder
 
 IMAGE_ROWS = "image_rows"  # input and its axis: rows that take the places of tokens
 MAX_POSITIONS = 32_768  # of the tables of sines and cosines

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Decoder, Precision
+    from cpufit.schema import Precision
+    from cpufit.shapes import Decoder
 
 VERSION = 1
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.decoder.pools import Floats
     from cpufit.artifacts.decoder.tensors import Tensor
-    from cpufit.schema import Decoder, Precision
+    from cpufit.schema import Precision
+    from cpufit.shapes import Decoder
 
 Element = Literal["f32", "f16", "bf16", "i8", "i4"]
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.openvino_decoder.formats import Constant
-    from cpufit.schema import Decoder, Precision
+    from cpufit.schema import Precision
+    from cpufit.shapes import Decoder
 
 DECOMPRESSION = "/decompression"  # ends the names of conversions that only serve storage
 _MASKED = np.float32(-65504)  # lowest float16: e to its power is 0, and no sum of two overflows
