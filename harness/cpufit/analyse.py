@@ -127,11 +127,17 @@ class Row:
 
     @property
     def fps_words(self) -> str:
-        """Which camera rates it keeps up with: 'holds 10 FPS, 15 undecided, not 30'."""
+        """Which camera rates it keeps up with: 'holds 10 and 15 FPS, not 30'."""
         frame = self.metric("frame")
-        words = {"under": "{}", "undecided": "{} undecided", "over": "not {}"}
-        parts = [words[verdict].format(fps) for fps, verdict in (frame.holds if frame else ())]
-        return f"holds {', '.join(parts)} FPS" if parts else ""
+        rates: dict[Verdict, list[str]] = {"under": [], "undecided": [], "over": []}
+        for fps, verdict in frame.holds if frame else ():
+            rates[verdict].append(str(fps))
+        held, unsure, missed = (units.listed(found) for found in rates.values())
+        words = [f"holds {held} FPS"] if held else []
+        words += [f"{unsure} FPS undecided"] if unsure else []
+        if missed:
+            words.append(f"not {missed}" if words else f"does not hold {rates['over'][0]} FPS")
+        return ", ".join(words)
 
     def metric(self, name: str, size: int | None = None) -> Metric | None:
         """Return the metric of that name (and size), None where the cell has none."""

@@ -158,7 +158,7 @@ def time_frames(
         _frame(stages, clock)
     say("measuring")
     start = clock()
-    found: list[tuple[int, ...]] = []
+    found: list[list[int]] = []
     least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
     while not found or clock() - start < (most if len(found) < budget.samples else least):
         found.append(_frame(stages, clock))

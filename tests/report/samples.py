@@ -399,6 +399,41 @@ def batched_llm() -> Record:
     return replace(twin, cell=cell, outcome=replace(twin.outcome, series=timed))
 
 
+def frames_record(n: int, ms: float) -> Record:
+    """Return YOLOv8n looking at camera frames of `ms` each."""
+    twin = next(r for r in infer_records(5) if r.cell.card == "yolov8n")
+    cell = replace(twin.cell, scenario="frames", precision="int8")
+    stages = {"preprocess": 0.12, "inference": 0.8, "postprocess": 0.08, "frame": 1.0}
+    timed = tuple(series(name, cell.id, ms * share, n) for name, share in stages.items())
+    return replace(twin, cell=cell, outcome=replace(twin.outcome, series=timed))
+
+
+def smaller_pictures(n: int) -> Record:
+    """Return YOLOv8n with a quarter of the pixels."""
+    twin = next(r for r in infer_records(n) if r.cell.card == "yolov8n")
+    cell = replace(twin.cell, size=320)
+    return scaled(twin, 0.27, 0.9, cell=cell, title="YOLOv8n at 320 x 320", parent="yolov8n")
+
+
+def caption_record(n: int = 5) -> Record:
+    """Return a model that writes about a picture."""
+    twin = infer_records(5)[0]
+    cell = replace(twin.cell, model="blip-base", scenario="caption")
+    timed = (
+        series("ttft", cell.id, 690, n, 4, 4),
+        series("encode", cell.id, 610, n),
+        series("tpot", cell.id, 41, n),
+    )
+    return replace(
+        twin,
+        cell=cell,
+        family="multimodal",
+        title="BLIP base captioning",
+        parameters=247_414_076,
+        outcome=replace(twin.outcome, series=timed),
+    )
+
+
 def realistic(n: int = 128) -> list[Record]:
     """Return some seventy records of one host."""
     return [
@@ -409,6 +444,9 @@ def realistic(n: int = 128) -> list[Record]:
         energy_record(),
         batched_llm(),
         *infer_records(n),
+        frames_record(n, 46),
+        smaller_pictures(n),
+        caption_record(n),
         *unmeasured(),
     ]
 

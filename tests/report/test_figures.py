@@ -57,7 +57,7 @@ def test_every_colour_is_the_pages(drawn: list[Drawing]) -> None:
 
 
 def test_text_is_text_in_the_pages_font(drawn: list[Drawing]) -> None:
-    assert "EfficientNet-Lite0 FP32" in drawn[0].svg
+    assert "PP-OCRv4 detection FP32" in drawn[0].svg
     assert "TinyLlama 1.1B, layers factorise\u2026 INT4" in drawn[2].svg
     assert "Gemini Nano 1.8B (proxy) INT4" in drawn[2].svg
     assert "TinyLlama 1.1B Q4_0" in drawn[2].svg

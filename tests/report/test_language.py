@@ -36,7 +36,7 @@ def entries(found: Matrix, name: str) -> dict[str, Entry]:
 
 @pytest.fixture(scope="module")
 def tables(settings: Settings) -> tuple[Matrix, ...]:
-    return matrices(samples.realistic(), settings)
+    return matrices(samples.realistic(), settings)[:2]
 
 
 def test_one_table_for_each_figure_from_few_bits_to_many(tables: tuple[Matrix, ...]) -> None:
@@ -93,8 +93,24 @@ def test_a_measured_cell_beats_one_that_failed(settings: Settings) -> None:
     assert matrices([good, failed], settings) == matrices([good], settings)
 
 
-def test_no_prompt_timed_no_table(settings: Settings) -> None:
-    assert matrices([samples.memory_record(), *samples.infer_records(5)], settings) == ()
+def test_nothing_timed_no_table(settings: Settings) -> None:
+    assert matrices([samples.memory_record()], settings) == ()
+
+
+def test_models_of_one_pass_have_a_table_of_their_own(settings: Settings) -> None:
+    (found,) = matrices([samples.memory_record(), *samples.infer_records(5)], settings)
+    assert found.title == "Latency of one pass, median"
+    assert {line.name for line in found.lines} >= {"YOLOv8n", "DistilBERT base"}
+    assert entries(found, "YOLOv8n")["onnxruntime FP32"].words.endswith(" ms")
+
+
+def test_frames_and_captions_have_tables_of_their_own(settings: Settings) -> None:
+    (found, *_) = matrices([samples.frames_record(9, 40)], settings)
+    assert found.title == "Camera frames per second"
+    assert entries(found, "YOLOv8n")["onnxruntime INT8"].words == "23.7"
+    first, words = matrices([samples.caption_record()], settings)
+    assert first.title == "Picture or sound to the first word, median"
+    assert words.title == "Generated tokens per second, about a picture or sound"
 
 
 def test_models_stand_in_order_of_their_size(tables: tuple[Matrix, ...]) -> None:
@@ -159,8 +175,8 @@ def test_groups_without_a_time_are_left_to_the_table_of_cells(settings: Settings
 def test_the_page_shows_both_once_for_a_host_that_has_them(settings: Settings) -> None:
     page = html.render(samples.two_hosts(5), settings)
     assert page.count("What would compressing buy?</h3>") == 1
-    assert page.count('<table class="matrix">') == 2
+    assert page.count('<table class="matrix">') == 7  # of the second host one
     assert "Gemini Nano 1.8B (proxy)" in page
     plain = html.render(samples.infer_records(5)[:3], settings)
     assert "What would compressing buy?" not in plain
-    assert '<table class="matrix">' not in plain
+    assert plain.count('<table class="matrix">') == 1

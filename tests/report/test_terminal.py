@@ -43,6 +43,25 @@ def test_what_was_not_checked_says_nothing(settings: Settings) -> None:
     assert "float32" not in text(terminal.summary([samples.real_llm(5)], settings))
 
 
+def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: Settings) -> None:
+    for ms, words in (
+        (20, "holds 10, 15 and 30 FPS"),
+        (46, "holds 10 and 15 FPS, not 30"),
+        (400, "does not hold 10 FPS"),
+    ):
+        (row,) = analyse.rows([samples.frames_record(128, ms)], settings.thresholds)
+        line = terminal.cell_line(row)
+        assert f"), {words} [under]" in line
+        assert "(preprocessing " in line
+    (row,) = analyse.rows([samples.frames_record(5, 20)], settings.thresholds)
+    assert row.fps_words == "10, 15 and 30 FPS undecided"
+
+
+def test_the_encoder_of_a_caption_is_named(settings: Settings) -> None:
+    (row,) = analyse.rows([samples.caption_record()], settings.thresholds)
+    assert "encoder alone 6" in terminal.cell_line(row)
+
+
 def test_a_variant_and_q4_0_are_named(settings: Settings) -> None:
     variant = samples.variants(samples.llm_records(5)[4])[0]
     plain = replace(variant, cell=replace(variant.cell, precision="q4_0"))

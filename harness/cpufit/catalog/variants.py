@@ -80,6 +80,7 @@ def sized(model: Model, side: int) -> Model:
         title=f"{model.title} at {side} x {side}",
         parameters=parameters,
         macs=macs,
+        parent=model.parent or model.name,
     )
 
 

@@ -1,4 +1,4 @@
-"""What pruning, factorising or distilling a model bought, measured against the model it came from.
+"""What pruning, factorising, distilling or smaller pictures bought, against the model as it was.
 
 Only like is held against like: runtime, precision, weights, scenario and threads are the same.
 """
@@ -24,7 +24,7 @@ class Line:
     """A model's figures, or why there are none."""
 
     name: str
-    figures: tuple[Words, ...]  # parameters, file, latency or TTFT, tokens/s, peak memory
+    figures: tuple[Words, ...]  # parameters, file, latency or TTFT, rate, peak memory
     missing: str = ""
 
 
@@ -90,7 +90,7 @@ def _line(row: Row, parent: Row | None) -> Line:
             _amount(row, parent, lambda row: row.record.parameters, units.count),
             _amount(row, parent, _file, units.size),
             _response(row, parent),
-            _tokens(row, parent),
+            _per_second(row, parent),
             _amount(row, parent, _peak, units.size),
         ),
     )
@@ -128,13 +128,17 @@ def _response(row: Row, parent: Row | None) -> Words:
     return units.duration(metric.p50), *([", ".join(small)] if small else [])
 
 
-def _tokens(row: Row, parent: Row | None) -> Words:
-    metric: Metric | None = row.metric("tpot")
+def _per_second(row: Row, parent: Row | None) -> Words:
+    metric = _rated(row)
     if metric is None:
         return ("",)
-    other = parent.metric("tpot") if parent else None
+    other = _rated(parent) if parent else None
     words = units.significant(metric.rate)
     return (words, _speed(metric.rate / other.rate)) if other else (words,)
+
+
+def _rated(row: Row) -> Metric | None:
+    return row.metric("tpot") or row.metric("frame") or row.metric("latency")
 
 
 def _speed(ratio: float) -> str:

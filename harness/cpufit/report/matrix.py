@@ -1,4 +1,4 @@
-"""Every language model on every runtime and precision of one host, as two tables of one figure."""
+"""Every model on every runtime and precision of one host: tables of one figure each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from cpufit.report.figures import newest
 from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cpufit.analyse import Metric, Row
     from cpufit.schema import Precision
 
     Column = tuple[str, Precision]  # runtime and precision
     Case = tuple[str, str]  # card and kind of weights
-    Rows = Mapping[tuple[Case, Column], Sequence[Row]]
 
 NO_RECORD = "\u2013"
 
@@ -41,65 +40,114 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """One figure of all language models."""
+    """One figure of all models of a kind."""
 
     title: str
     heads: tuple[tuple[str, tuple[str, ...]], ...]  # runtime and its precisions
     lines: tuple[Line, ...]
 
 
-def matrices(table: Sequence[Row]) -> tuple[Matrix, ...]:
-    """Return TTFT and generated tokens per second of one host's language models, one stream each.
+@dataclass(frozen=True, kw_only=True)
+class _Figure:
+    """What a table shows of a cell, the least cost being the best."""
 
-    Of several thread counts the fastest counts. Empty where no language model was tried.
+    title: str
+    pick: Callable[[Row], Metric | None]
+    cost: Callable[[Metric], float]
+    words: Callable[[Metric], str]
+
+
+def matrices(table: Sequence[Row]) -> tuple[Matrix, ...]:
+    """Return the tables of one host, one request at a time: TTFT and tokens per second of language
+    models, and of those that write about a picture or sound; latency of one pass; frames per second.
+
+    Of several thread counts the fastest counts. Kinds of which nothing was timed have no table.
     """
-    single = [r for r in newest(table) if r.record.family == "llm" and r.record.cell.batch == 1]
+    kinds: dict[str, list[Row]] = {}
+    for row in newest(table):
+        if row.record.cell.batch == 1:
+            kinds.setdefault(_kind(row), []).append(row)
+    return tuple(
+        _matrix(figure, rows)
+        for kind in ("llm", "describe", "pass", "frames")
+        for rows in (kinds.get(kind, []),)
+        for figure in _figures(kind, rows)
+    )
+
+
+def _kind(row: Row) -> str:
+    """Return what kind of table a row belongs to; '' for none."""
+    if row.record.family == "llm":
+        return "llm"
+    if row.metric("tpot") or row.record.cell.scenario == "caption":
+        return "describe"
+    return {"latency": "pass", "frames": "frames"}.get(row.record.cell.scenario, "")
+
+
+def _figures(kind: str, rows: Sequence[Row]) -> list[_Figure]:
+    if kind == "pass":
+        return _timed(rows, _duration("Latency of one pass, median", "latency"))
+    if kind == "frames":
+        return _timed(rows, _rate("Camera frames per second", "frame"))
+    prompts = [m.size for row in rows for m in row.metrics if m.name == "ttft"]
+    if not prompts:
+        return []
+    shortest = min(prompts)
+    first = (
+        f"TTFT at {shortest} tokens, median"
+        if kind == "llm"
+        else "Picture or sound to the first word, median"
+    )
+    what = "Generated tokens per second" + ("" if kind == "llm" else ", about a picture or sound")
+    return [_duration(first, "ttft", shortest), _rate(what, "tpot")]
+
+
+def _timed(rows: Sequence[Row], figure: _Figure) -> list[_Figure]:
+    return [figure] if any(map(figure.pick, rows)) else []
+
+
+def _duration(title: str, name: str, size: int | None = None) -> _Figure:
+    return _Figure(
+        title=title,
+        pick=lambda row: row.metric(name, size),
+        cost=lambda metric: metric.p50,
+        words=lambda metric: units.duration(metric.p50),
+    )
+
+
+def _rate(title: str, name: str) -> _Figure:
+    return _Figure(
+        title=title,
+        pick=lambda row: row.metric(name),
+        cost=lambda metric: -metric.rate,
+        words=lambda metric: units.significant(metric.rate),
+    )
+
+
+def _matrix(figure: _Figure, rows: Sequence[Row]) -> Matrix:
     found: dict[tuple[Case, Column], list[Row]] = {}
-    for row in single:
+    for row in rows:
         found.setdefault((_case(row), _column(row)), []).append(row)
     columns = sorted({column for _, column in found}, key=_order)
-    largest = {_case(row): row for row in sorted(single, key=_size)}  # a failed row may not know
+    largest = {_case(row): row for row in sorted(rows, key=_size)}  # a failed row may not know
     named = dict(sorted(largest.items(), key=lambda item: _size(item[1])))
-    prompts = [m.size for row in single for m in row.metrics if m.name == "ttft"]
-    if not prompts:
-        return ()
-    shortest = min(prompts)
-    return (
-        _matrix(
-            f"TTFT at {shortest} tokens, median",
-            columns, named, found, lambda row: row.metric("ttft", shortest), lambda m: m.p50,
-            lambda m: units.duration(m.p50),
-        ),
-        _matrix(
-            "Generated tokens per second",
-            columns, named, found, lambda row: row.metric("tpot"), lambda m: -m.rate,
-            lambda m: units.significant(m.rate),
-        ),
-    )  # fmt: skip
+    lines = tuple(
+        Line(name=_name(row), entries=_entries(figure, [found.get((case, c), []) for c in columns]))
+        for case, row in named.items()
+    )
+    return Matrix(title=figure.title, heads=_heads(columns), lines=lines)
 
 
-def _matrix(
-    title: str,
-    columns: Sequence[Column],
-    named: Mapping[Case, Row],
-    found: Rows,
-    pick: Callable[[Row], Metric | None],
-    cost: Callable[[Metric], float],
-    words: Callable[[Metric], str],
-) -> Matrix:
-    lines = []
-    for case, row in named.items():
-        rows = [found.get((case, column), []) for column in columns]
-        metrics = [min(filter(None, map(pick, of)), key=cost, default=None) for of in rows]
-        least = min((cost(metric) for metric in metrics if metric), default=0.0)
-        entries = (
-            Entry(words=words(metric), kind="best" if cost(metric) == least else "measured")
-            if metric
-            else _missing(of)
-            for metric, of in zip(metrics, rows, strict=True)
-        )
-        lines.append(Line(name=_name(row), entries=tuple(entries)))
-    return Matrix(title=title, heads=_heads(columns), lines=tuple(lines))
+def _entries(figure: _Figure, line: Sequence[Sequence[Row]]) -> tuple[Entry, ...]:
+    cost = figure.cost
+    metrics = [min(filter(None, map(figure.pick, of)), key=cost, default=None) for of in line]
+    least = min((cost(metric) for metric in metrics if metric), default=0.0)
+    return tuple(
+        Entry(words=figure.words(metric), kind="best" if cost(metric) == least else "measured")
+        if metric
+        else _missing(of)
+        for metric, of in zip(metrics, line, strict=True)
+    )
 
 
 def _missing(rows: Iterable[Row]) -> Entry:

@@ -71,6 +71,10 @@ def headline(row: Row) -> str:
         used = outcome.memory
         over = used.peak_bytes - used.baseline_bytes if used else 0
         return f"{units.size(over)} over the bare process"
+    if (frame := row.metric("frame")) is not None:
+        stages = [metric for metric in row.metrics if metric is not frame]
+        parts = ", ".join(f"{metric.label} {units.duration(metric.p50)}" for metric in stages)
+        return f"frame p50 {units.duration(frame.p50)} ({parts}), {row.fps_words}"
     return ", ".join(_figure(metric) for metric in row.metrics)
 
 
@@ -156,8 +160,8 @@ def _figure(metric: Metric) -> str:
         return f"{metric.label} {units.significant(metric.rate)} items/s"
     if metric.name == "tpot":
         return f"{units.significant(metric.rate)} tokens/s"
-    name = f"TTFT@{metric.size}" if metric.name == "ttft" else "p50"
-    return f"{name} {units.duration(metric.p50)}"
+    names = {"ttft": f"TTFT@{metric.size}", "encode": metric.label}
+    return f"{names.get(metric.name, 'p50')} {units.duration(metric.p50)}"
 
 
 def _scenario(record: Record) -> str:
