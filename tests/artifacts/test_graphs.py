@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from cpufit.errors import DataError, UnsupportedError, UsageError
 from cpufit.shapes import Encoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from cpufit.artifacts.base import Built
@@ -45,7 +46,6 @@ VISION = (
     "yolov8n",
 )
 MODELS = (*VISION, "distilbert")
-LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
 
 def card(name: str, resolution: int = 0) -> Model:
@@ -219,81 +219,6 @@ def test_a_name_cannot_be_given_twice() -> None:
 
 
 # ------------------------------------------------------------------------------- what they compute
-def light_squeezenet() -> onnx.ModelProto:
-    return onnx.load(LIGHT / "light_squeezenet.onnx")
-
-
-def ours_with(arrays: dict[str, NDArray[np.float32]], tmp_path: Path) -> Path:
-    graph = graph_of(card("squeezenet-1.1"), Stored(arrays, "light"))
-    file = tmp_path / "ours.onnx"
-    graph.write(file)
-    return file
-
-
-def paired(values: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Rename arrays given in the light model's order of layers to ours."""
-    drawn = graph_of(card("squeezenet-1.1"), Synthetic("light")).drawn
-    return dict(zip((array.name for array in drawn), values.values(), strict=True))
-
-
-def light_arrays(model: onnx.ModelProto) -> list[tuple[str, tuple[int, ...]]]:
-    """Return names and shapes of the weights, in order of the layers."""
-    shapes = {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in model.graph.input
-    }
-    arrays = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "ConstantOfShape":
-            shapes[node.output[0]] = tuple(int(side) for side in arrays[node.input[0]])
-    shapes |= {name: array.shape for name, array in arrays.items()}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    return [(name, shapes[name]) for node in convolutions for name in node.input[1:]]
-
-
-def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = np.exp(x - x.max())
-    result: NDArray[np.float32] = shifted / shifted.sum()
-    return result
-
-
-def test_squeezenet_gives_the_output_onnx_publishes(tmp_path: Path) -> None:
-    constant = {
-        name: np.full(shape, 0.02, np.float32) for name, shape in light_arrays(light_squeezenet())
-    }
-    proto = onnx.TensorProto()
-    proto.ParseFromString((LIGHT / "light_squeezenet_output_0.pb").read_bytes())
-    light = light_squeezenet()
-    stored = {i.name: numpy_helper.to_array(i) for i in light.graph.initializer}
-    constant |= {name: stored[name] for name in constant if name in stored}
-    image = {"images": np.ones((1, 3, 224, 224), np.float32)}
-    logits = run(ours_with(paired(constant), tmp_path), image)
-    np.testing.assert_allclose(softmax(logits), numpy_helper.to_array(proto).reshape(1, -1))
-
-
-def test_squeezenet_computes_what_onnx_graph_computes(tmp_path: Path) -> None:
-    light = light_squeezenet()
-    source = Synthetic("light")
-    drawn = {
-        name: source.take(name, shape, 1 / np.prod(shape[1:] or (25,)) ** 0.5, 0.0)
-        for name, shape in light_arrays(light)
-    }
-    nodes = [n for n in light.graph.node if not set(n.output) & drawn.keys()]
-    last = next(n for n in nodes if n.op_type == "Softmax")
-    del light.graph.node[:]
-    light.graph.node.extend(n for n in nodes if n is not last)
-    kept = [i for i in light.graph.initializer if i.name not in drawn]
-    del light.graph.initializer[:]
-    light.graph.initializer.extend(kept)
-    light.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in drawn.items())
-    light.graph.output[0].name = last.input[0]
-    image = source.take("image", (1, 3, 224, 224), 1.0, 0.0)
-    expected = run(light.SerializeToString(), {"data_0": image}).reshape(1, -1)
-    assert expected.std() > 1e-3
-    found = run(ours_with(paired(drawn), tmp_path), {"images": image})
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-
-
 def test_encoder_computes_what_the_paper_says(tmp_path: Path) -> None:
     model = small("distilbert")
     assert model.encoder

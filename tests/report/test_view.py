@@ -38,12 +38,8 @@ def test_largest_and_fastest_are_named(settings: Settings) -> None:
     assert said == {
         "Largest language model": "Qwen 1.8B INT4 on llama.cpp, synthetic weights",
         "Fastest language model": "DistilGPT-2 INT4 on llama.cpp, synthetic weights",
-        "Largest vision, OCR or encoder model": (
-            "DistilBERT base INT8 on openvino, synthetic weights"
-        ),
-        "Fastest vision, OCR or encoder model": (
-            "MobileNetV3-Small INT8 on openvino, synthetic weights"
-        ),
+        "Largest other model": ("DistilBERT base INT8 on openvino, synthetic weights"),
+        "Fastest other model": ("MobileNetV3-Small INT8 on openvino, synthetic weights"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -215,3 +216,31 @@ def test_axis_names_do_not_read_the_weights(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20  # the weights are 12 MiB
+
+
+# ------------------------------------------------------------------------------- several processes
+def test_streams_are_processes_that_all_do_their_share(tmp_path: Path) -> None:
+    path = _save(tmp_path / "m.onnx", _model())
+    session = _load(path, threads=3, batch=2, streams=True, goal="throughput")
+    try:
+        work = session.prepare(INFER)
+        work.run()
+        work.run()
+        assert work.items == 3 * 4 * 2  # processes x rounds x batch
+        assert session.settings["processes"] == "3"
+        assert session.settings["intra_op_num_threads"] == "1"
+        assert session.outputs()["y"].shape == (2, 4)
+        helpers = multiprocessing.active_children()
+        assert len(helpers) == 2
+    finally:
+        session.close()
+    for process in helpers:
+        process.join(timeout=20)
+        assert process.exitcode == 0
+
+
+def test_a_stream_that_cannot_load_ends_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(DataError, match="cannot load"):
+        _load(path, threads=2, streams=True)

@@ -58,8 +58,10 @@ class _Figure:
 
 
 def matrices(table: Sequence[Row]) -> tuple[Matrix, ...]:
-    """Return the tables of one host, one request at a time: TTFT and tokens per second of language
-    models, and of those that write about a picture or sound; latency of one pass; frames per second.
+    """Return the tables of one host, one request at a time.
+
+    They show TTFT and tokens per second of language models, and of those that write about a picture
+    or sound, then the latency of one pass, and camera frames per second.
 
     Of several thread counts the fastest counts. Kinds of which nothing was timed have no table.
     """

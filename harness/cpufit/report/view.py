@@ -262,7 +262,7 @@ def picks(rows: Sequence[Row]) -> list[Pick]:
     others = [row for row in timed if row.record.family != "llm"]
     return [
         *_pick("language model", llms),
-        *_pick("vision, OCR or encoder model", others),
+        *_pick("other model", others),
     ]
 
 

@@ -22,9 +22,7 @@ class LoadOptions:
     """How a session is to be set up; a runtime refuses what it cannot do."""
 
     threads: int
-    precision: Precision = (
-        "fp32"  # what the runtime is to compute in, where the file leaves it open
-    )
+    precision: Precision = "fp32"  # to compute in, where the file leaves it open
     goal: Literal["latency", "throughput"] = "latency"
     streams: bool = False  # for throughput: as many requests at once as there are threads
     batch: int = 1  # samples per pass, or parallel sequences of a language model

@@ -158,7 +158,7 @@ def compile_model(core: Any, model: Any, artifact: Artifact, options: LoadOption
     }
     if options.context_tokens:
         config["PERFORMANCE_HINT_NUM_REQUESTS"] = 1  # else one request gets a share of the threads
-    elif options.precision == "bf16":
+    if options.precision == "bf16":
         config["INFERENCE_PRECISION_HINT"] = _bfloat16(core)
     with _explained(artifact):
         return core.compile_model(model, "CPU", config)

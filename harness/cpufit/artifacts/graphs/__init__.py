@@ -9,6 +9,7 @@ from cpufit.artifacts.base import Built
 from cpufit.artifacts.graphs.builder import IR_VERSION, OPSET
 from cpufit.artifacts.graphs.families import graphs_of
 from cpufit.artifacts.graphs.sources import Stored, Synthetic
+from cpufit.artifacts.graphs.wire import data_of
 from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "build", "estimate_bytes", "packages"]
 
-VERSION = 1
+VERSION = 2
 
 _BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes
 
@@ -67,7 +68,7 @@ def _quantize(graph: Graph, file: Path, model: Model) -> Quantized:
     fp32 = file.with_name("fp32.onnx")
     graph.write(fp32)
     done = quantize(fp32, file, graph.inputs, static=model.vision is not None)
-    for part in (fp32, fp32.with_name("fp32.onnx.data")):
+    for part in (fp32, data_of(fp32)):
         part.unlink(missing_ok=True)
     return done
 

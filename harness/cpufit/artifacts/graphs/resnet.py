@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cpufit.artifacts.graphs.layers import (
     Conv,
@@ -36,8 +36,6 @@ class Layout:
 
     blocks: tuple[int, int, int, int]  # of each stage
     bottleneck: bool = True
-    # Which convolution of a bottleneck has the stride: v1.5 moved it to the second, the 3x3.
-    strided: Literal[0, 1] = 1
     frozen: bool = False  # norms as detectors have them
 
 
@@ -88,11 +86,9 @@ def _basic(
 def _bottleneck(
     graph: Graph, x: Value, name: str, inner: int, stride: int, spec: Vision, layout: Layout
 ) -> Value:
-    channels, strides = width(spec, inner), [1, 1]
-    strides[layout.strided] = stride
-    first = Conv(channels=channels, stride=strides[0])
-    x = _conv(graph, x, f"{name}.1", first, "relu", layout)
-    middle = Conv(channels=channels, kernel=3, stride=strides[1])
+    channels = width(spec, inner)
+    x = _conv(graph, x, f"{name}.1", Conv(channels=channels), "relu", layout)
+    middle = Conv(channels=channels, kernel=3, stride=stride)  # v1 had the stride before
     x = _conv(graph, x, f"{name}.2", middle, "relu", layout)
     return _last(graph, x, f"{name}.3", Conv(channels=width(spec, _EXPANSION * inner)), layout)
 

@@ -21,6 +21,7 @@ _GRAPH = 7  # field numbers of onnx.proto: ModelProto.graph, GraphProto.initiali
 _INITIALIZER = 5
 _RAW_DATA = 9  # of TensorProto, the last of its fields that is written here
 _LARGEST_FILE = 1 << 30  # protobuf ends at 2 GiB, and readers hold a file of that kind twice
+_SMALLEST_OUTSIDE = 1024  # shapes must lie inside, where readers look for them
 _PAGE = 4096  # so that what lies outside can be mapped
 
 
@@ -48,28 +49,43 @@ class Array:
         return self.draw().astype(self.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
+def data_of(file: Path) -> Path:
+    """Return where the arrays of a large model lie."""
+    return file.with_name(f"{file.name}.data")
+
+
 def write_graph(file: Path, head: bytes, graph: GraphProto, arrays: Sequence[Array]) -> None:
     """Write a model: `head` with its other fields, then `graph` with `arrays` as initializers.
 
-    Where they are too much for one file they go into `FILE.data` beside it.
+    Where they are too much for one file, all but small ones go into `FILE.data` beside it.
     """
-    outside = sum(array.size_bytes for array in arrays) > _LARGEST_FILE
-    data = file.with_name(file.name + ".data")
-    protos = _placed(arrays, data.name) if outside else [array.proto() for array in arrays]
+    large = sum(array.size_bytes for array in arrays) > _LARGEST_FILE
+    outside = [array for array in arrays if large and array.size_bytes >= _SMALLEST_OUTSIDE]
+    inside = [array for array in arrays if array not in outside]
+    data = data_of(file)
     rest = graph.SerializeToString(deterministic=True)
-    heads = [proto.SerializeToString(deterministic=True) for proto in protos]
-    tails = [b"" if outside else _head(_RAW_DATA, array.size_bytes) for array in arrays]
-    inside = [0 if outside else array.size_bytes for array in arrays]
-    lengths = [len(h) + len(t) + i for h, t, i in zip(heads, tails, inside, strict=True)]
-    length = len(rest) + sum(len(_head(_INITIALIZER, n)) + n for n in lengths)
+    placed = [_entry(p.SerializeToString(deterministic=True)) for p in _placed(outside, data.name)]
+    heads = [(_described(array), array.size_bytes) for array in inside]
+    length = len(rest) + sum(map(len, placed)) + sum(len(h) + size for h, size in heads)
     with file.open("wb") as out:
-        out.write(head + _head(_GRAPH, length) + rest)
-        for array, described, tail, n in zip(arrays, heads, tails, lengths, strict=True):
-            out.write(_head(_INITIALIZER, n) + described + tail)
-            if not outside:
-                out.write(array.bytes())
+        out.write(head + _head(_GRAPH, length) + rest + b"".join(placed))
+        for array, (described, _) in zip(inside, heads, strict=True):
+            out.write(described)
+            out.write(array.bytes())
     if outside:
-        _write_outside(data, arrays)
+        _write_outside(data, outside)
+
+
+def _described(array: Array) -> bytes:
+    """Return all of an initializer but its values, which come last."""
+    proto = array.proto().SerializeToString(deterministic=True)
+    tail = _head(_RAW_DATA, array.size_bytes)
+    return _entry(proto + tail, array.size_bytes)
+
+
+def _entry(proto: bytes, more: int = 0) -> bytes:
+    """Return an initializer of the graph of which `more` bytes are still to come."""
+    return _head(_INITIALIZER, len(proto) + more) + proto
 
 
 def _placed(arrays: Sequence[Array], location: str) -> list[TensorProto]:
