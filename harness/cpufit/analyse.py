@@ -132,11 +132,13 @@ class Row:
         rates: dict[Verdict, list[str]] = {"under": [], "undecided": [], "over": []}
         for fps, verdict in frame.holds if frame else ():
             rates[verdict].append(str(fps))
-        held, unsure, missed = (units.listed(found) for found in rates.values())
-        words = [f"holds {held} FPS"] if held else []
-        words += [f"{unsure} FPS undecided"] if unsure else []
+        held, unsure, missed = rates.values()
+        words = [f"holds {units.listed(held)} FPS"] if held else []
+        words += [f"{units.listed(unsure)} FPS undecided"] if unsure else []
         if missed:
-            words.append(f"not {missed}" if words else f"does not hold {rates['over'][0]} FPS")
+            words.append(
+                f"not {units.listed(missed, 'or')}" if words else f"does not hold {missed[0]} FPS"
+            )
         return ", ".join(words)
 
     def metric(self, name: str, size: int | None = None) -> Metric | None:

@@ -30,6 +30,11 @@ _SLOW_SAMPLES = 3  # of what is too slow for p90 within the budget
 _FEWEST = 2  # two samples far over the threshold are enough for a verdict
 _ENERGY_WINDOWS = 5
 _UNLIMITED = -1
+_MODELS: Mapping[Task, str] = {
+    "generate": "language models",
+    "describe": "models that write about a picture or sound",
+    "infer": "models of one pass",
+}
 
 
 @dataclass
@@ -78,12 +83,13 @@ class Measured:
 def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
     """Say how a session must be set up for this cell.
 
-    Raises UnsupportedError where a language model is asked for requests side by side.
+    Raises UnsupportedError where the scenario is for other models.
     """
-    if scenario.streams and task != "infer":
+    if scenario.tasks and task not in scenario.tasks:
         raise UnsupportedError(
-            "language models are not measured with several requests side by side",
-            "--scenario throughput measures parallel sequences",
+            f"scenario {scenario.name} is for {', '.join(_MODELS[t] for t in scenario.tasks)}, "
+            f"this is one of the {_MODELS[task]}",
+            "measure it with --scenario latency",
         )
     longest = max(scenario.prompt_tokens) if task != "infer" else 0
     context = max(longest + scenario.generate_tokens, scenario.context_tokens)

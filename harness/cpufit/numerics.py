@@ -20,7 +20,7 @@ from cpufit import units
 from cpufit.artifacts import cache
 from cpufit.artifacts.decoder.reference import reference_logits
 from cpufit.artifacts.decoder.tensors import macs_per_token, parameters
-from cpufit.artifacts.routes import module_of
+from cpufit.artifacts.routes import route_of
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
@@ -95,7 +95,7 @@ def _reference_runtime(cell: Cell, model: Model) -> str:
     """Return the runtime that has the model in float32: the cell's own where it can be."""
     for runtime in (cell.runtime, "onnxruntime"):
         with suppress(UnsupportedError):
-            module_of(model, "fp32", runtime, cell.weights)
+            route_of(model, "fp32", runtime, cell.weights)
             return runtime
     return ""
 

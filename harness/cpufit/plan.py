@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
-from cpufit.artifacts.routes import module_of
+from cpufit.artifacts.routes import route_of
 from cpufit.catalog.names import split
 from cpufit.errors import UnsupportedError, UsageError, unknown
 from cpufit.runtimes import RUNTIMES
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_THREADS = 1024
+MOST_BATCH = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Selection:
     scenarios: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
+    batches: tuple[int, ...] = ()  # of throughput scenarios
 
 
 def check(selection: Selection, models: Mapping[str, Model], settings: Settings) -> None:
@@ -52,6 +54,21 @@ def check(selection: Selection, models: Mapping[str, Model], settings: Settings)
             raise UsageError(
                 f"--threads {count} is not a thread count", f"give 1 to {MOST_THREADS}"
             )
+    for count in selection.batches:
+        if not 1 <= count <= MOST_BATCH:
+            raise UsageError(f"--batch {count} is not a batch", f"give 1 to {MOST_BATCH:,}")
+
+
+def with_batches(
+    scenarios: Mapping[str, Scenario], batches: tuple[int, ...]
+) -> dict[str, Scenario]:
+    """Return the scenarios, those of throughput with these batches where any are given."""
+    return {
+        name: replace(scenario, infer_batches=batches, generate_batches=batches)
+        if batches and scenario.procedure == "throughput"
+        else scenario
+        for name, scenario in scenarios.items()
+    }
 
 
 def narrow(blocks: Iterable[Select], selection: Selection) -> tuple[Select, ...]:
@@ -127,15 +144,18 @@ def cells_of_own(
     selection: Selection,
     threads: Sequence[int],
 ) -> tuple[Cell, ...]:
-    """Return the cells of a model the user brought: every scenario on every one of `runtimes`.
+    """Return the cells of a model the user brought, on every one of `runtimes`.
 
+    They are of the scenarios that are for all models, and of those that are asked for.
     Raises UsageError where the selection leaves nothing.
     """
     block = Select(
         models=(model.name,),
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
-        scenarios=tuple(scenarios),
+        scenarios=tuple(
+            name for name, s in scenarios.items() if not s.tasks or name in selection.scenarios
+        ),
         weights=model.weights,
     )
     narrowed = narrow((block,), selection)
@@ -198,13 +218,13 @@ def _can_run(cell: Cell, models: Mapping[str, Model], scenarios: Mapping[str, Sc
     model, scenario = models[cell.card], scenarios[cell.scenario]
     if scenario.procedure == "frames" and not model.vision:
         return False
-    if scenario.streams and model.task != "infer":
+    if scenario.tasks and model.task not in scenario.tasks:
         return False
     longest = max(scenario.prompt_tokens) + scenario.generate_tokens
     if model.writer and longest > model.writer.positions:
         return False
     try:
-        module_of(model, cell.precision, cell.runtime, cell.weights)
+        route_of(model, cell.precision, cell.runtime, cell.weights)
     except UnsupportedError:
         return False
     return True

@@ -121,6 +121,7 @@ class Scenario:
     generate_batches: tuple[int, ...] = (1,)  # parallel sequences, one cell each
     infer_batches: tuple[int, ...] = (1,)  # samples per pass, one cell each
     streams: bool = False  # several requests side by side, in as many processes where it must be
+    tasks: tuple[Task, ...] = ()  # of the models it is for; empty: all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,42 @@ def test_open_axes(
     assert len(built.notes) == len(guessed)
 
 
+def _image_model(axes: Sequence[int | str | None], *, turned: bool) -> onnx.ModelProto:
+    """Return a model with a convolution of one channel, behind a Transpose where `turned`."""
+    turn = [helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2])]
+    nodes = [
+        helper.make_node("Div", ["x", "by"], ["scaled"]),
+        *(turn if turned else []),
+        helper.make_node("Conv", ["planes" if turned else "scaled", "w"], ["y"]),
+    ]
+    weight = np.ones((4, 1, 3, 3), np.float32)
+    return _onnx(nodes, [("x", F32, axes)], ("w", weight), ("by", np.full(1, 255, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("turned", "shape"), [(False, ("batch", 1, 224, 224)), (True, ("batch", 224, 224, 1))]
+)
+def test_the_layout_is_that_of_the_first_convolution(
+    tmp_path: Path, turned: bool, shape: tuple[int | str, ...]
+) -> None:
+    model = _image_model((None, None, None, None), turned=turned)
+    built = onnx_file.inspect(_save(tmp_path, model), MODEL)
+    assert built.inputs[0].shape == shape
+    assert len(built.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("turned", "axes", "place"), [(False, ("n", 64, 64, 1), 1), (True, ("n", 1, 64, 64), 3)]
+)
+def test_a_wrong_layout_is_told_with_its_mending(
+    tmp_path: Path, turned: bool, axes: tuple[int | str, ...], place: int
+) -> None:
+    path = _save(tmp_path, _image_model(axes, turned=turned))
+    with pytest.raises(DataError, match=f"takes its channels from axis {place}: 1") as found:
+        onnx_file.inspect(path, MODEL)
+    assert "export the model with that layout" in found.value.remedy
+
+
 @pytest.mark.parametrize("sample", [(3, 48, 320), (1, 3, 48, 320)])
 def test_the_cards_sample_shape_leaves_nothing_to_guess(
     tmp_path: Path, sample: tuple[int, ...]

@@ -324,31 +324,6 @@ def test_onnxruntime_fuses_the_encoder(tmp_path: Path) -> None:
     assert not {"LayerNormalization", "Erf", "Div"} & set(ops)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_activations_have_a_sane_scale(name: str, tmp_path: Path) -> None:
-    """Denormals cost up to a hundredfold, infinities and zeros may cost nothing: both would lie."""
-    built = build(card(name, 128) if name in VISION else small(name), tmp_path)
-    model = onnx.shape_inference.infer_shapes(onnx.load(built.file))
-    floats = [v for v in model.graph.value_info if v.type.tensor_type.elem_type == 1]
-    model.graph.output.extend(floats)
-    assert len(floats) > 20
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    opened = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in opened.get_outputs()]
-    for key, value in zip(names, opened.run(None, sample(built.inputs, 3)), strict=True):
-        assert np.isfinite(value).all(), key
-        size = np.abs(value[value != 0])
-        assert not np.any(size < np.finfo(np.float32).tiny), key
-        if key.startswith("mask/"):  # all zero: nothing is masked
-            continue
-        assert 1e-4 < value.std() < 1e4, key
-        assert size.size > 0.2 * value.size, key
-
-
 def test_stored_arrays_must_fit(tmp_path: Path) -> None:
     def write(arrays: dict[str, NDArray[np.float32]]) -> None:
         graph_of(card("efficientnet-lite0"), Stored(arrays, "f.pth")).write(tmp_path / "model.onnx")

@@ -76,6 +76,22 @@ def test_files_are_valid(name: str, tmp_path: Path) -> None:
         onnx.checker.check_model(str(file), full_check=True)
 
 
+def test_the_size_of_an_int8_form_is_foreseen(tmp_path: Path) -> None:
+    """The disk must hold it, and the float form it is made from."""
+    request = Request(
+        model=MODELS["blip-mobilevit"],
+        precision="int8",
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
+    graphs.build(request, tmp_path)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert graphs.estimate_bytes(request) == pytest.approx(size, rel=0.1)
+    whole = replace(request, precision="fp32")
+    assert graphs.scratch_bytes(request) == graphs.estimate_bytes(whole)
+    assert graphs.scratch_bytes(whole) == 0
+
+
 def test_clip_scores_every_text_for_one_image(tmp_path: Path) -> None:
     built = build(MODELS["clip-vit-b32"], tmp_path)
     feeds = sample(built.inputs, 0)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 
-from cpufit.artifacts import graphs, openvino_ir
+from cpufit.artifacts import cache, graphs, openvino_ir
 from cpufit.artifacts.base import Request
 from cpufit.catalog import pick
 from cpufit.runtimes import load_runtime
@@ -141,6 +141,13 @@ def test_the_box_arithmetic_stays_in_float(make: Callable[[str, Precision], Buil
 def test_packages_that_decide_the_bytes() -> None:
     assert openvino_ir.packages(_request("yolov8n", "fp32")) == ("onnx", "openvino")
     assert openvino_ir.packages(_request("yolov8n", "int8")) == ("onnx", "openvino", "nncf")
+
+
+def test_bfloat16_is_the_float_file_computed_otherwise(tmp_path: Path) -> None:
+    model = pick("resnet-50")
+    request, module = cache.request_of(model, "bf16", "openvino", "synthetic", tmp_path)
+    assert request.precision == "fp32"
+    assert module is openvino_ir
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from cpufit import store
 from tests.e2e.helpers import FAST, cpufit, timings
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
         (("run", "--threads", "0"), "--threads 0 is not a thread count; give 1 to 1024"),
         (("run", "--threads", "1000000"), "is not a thread count"),
         (("run", "--threads", "two"), "--threads"),
+        (("run", "--batch", "0"), "--batch 0 is not a batch; give 1 to 1,000,000"),
+        (
+            ("run", "--model", "yolov8n?size=300"),
+            "yolov8n cannot take 300 x 300 pixels; use a multiple of 32",
+        ),
+        (("run", "--model", "yolov8n?size=big"), "'size=big' is no size; write yolov8n?size=320"),
+        (("run", "--model", "bert-base?size=320"), "bert-base has no input size to choose"),
+        (("run", "--model", "yolov8n@prune95"), "known: prune5 to prune90"),
         (("run", "--modell", "x"), "--modell"),
         (("run", "none.gguf"), "no file"),
         (("run", "none.toml"), "no file"),
@@ -61,6 +72,27 @@ def test_a_wrong_card(tmp_path: Path) -> None:
     said = cpufit("run", "c.toml", cwd=tmp_path).mistake
     assert "c.toml: m.source: missing; m.decoder.arch: missing" in said
     assert "m.decoder.layerss: unknown key (did you mean 'layers'?)" in said
+
+
+def test_a_scenario_for_other_models(tmp_path: Path) -> None:
+    words = ("--runtime", "fake", "--model", "gpt2", "--scenario", "caption", "streams")
+    said = cpufit("run", *words, "--budget", "rapid", "--cache", "cache", cwd=tmp_path)
+    assert "unsupported: scenario caption is for models that write about a picture" in said.out
+    assert "unsupported: scenario streams is for models of one pass" in said.out
+
+
+def test_an_image_of_the_wrong_layout(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64, 64, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "m.onnx")
+    said = cpufit("run", "m.onnx", "--cache", "cache", cwd=tmp_path)
+    assert "input x is n x 64 x 64 x 3, but the model takes its channels from axis 1: 3" in said.out
 
 
 @pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml", ".json"])

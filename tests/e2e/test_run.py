@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit import store
+from cpufit.artifacts import cache
+from cpufit.catalog import pick
+from cpufit.config import load_settings
+from cpufit.run import fit
+from cpufit.schema import Artifact, Cell, Input
 from tests.e2e.helpers import FAST, cpufit, timings
 from tests.samples import CARDS
 
@@ -250,26 +255,47 @@ def test_the_child_sees_only_the_environment_it_may(monkeypatch: pytest.MonkeyPa
     assert child.environment()["PATH"] == os.environ["PATH"]
 
 
+def _too_large(cell: Cell, tmp_path: Path, artifact: Artifact | None = None) -> str:
+    """Return why the cell does not fit into 4 GB."""
+    scenario = load_settings().scenarios[cell.scenario]
+    model, runtime = pick(cell.model), cell.runtime
+    request, module = cache.request_of(model, cell.precision, runtime, "synthetic", tmp_path)
+    found = fit.too_large_to_run(cell, model, scenario, artifact, request, module)
+    assert found is not None
+    assert found.status == "skipped"
+    assert "4.00 GB are available" in found.reason
+    return found.reason
+
+
 def test_a_cell_that_cannot_fit_is_skipped_with_the_numbers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from cpufit.artifacts import cache
-    from cpufit.catalog import pick
-    from cpufit.config import load_settings
-    from cpufit.run import fit
-    from cpufit.schema import Cell
-
     monkeypatch.setattr(fit, "host_available_bytes", lambda: 4_000_000_000)
     cell = Cell(
         model="mistral-7b", precision="int4", runtime="llama.cpp", scenario="latency", threads=2
     )
-    model, scenario = pick("mistral-7b"), load_settings().scenarios["latency"]
-    request, module = cache.request_of(model, "int4", "llama.cpp", "synthetic", tmp_path)
-    found = fit.too_large_to_run(cell, model, scenario, None, request, module)
-    assert found is not None
-    assert found.status == "skipped"
-    assert "needs at least 4.58 GB of memory (4.37 GB weights, 75.5 MB KV cache)" in found.reason
-    assert "4.00 GB are available" in found.reason
+    reason = _too_large(cell, tmp_path)
+    assert "needs at least 4.58 GB of memory (4.37 GB weights, 75.5 MB KV cache)" in reason
+
+
+def test_a_batch_that_cannot_fit_is_skipped_with_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fit, "host_available_bytes", lambda: 4_000_000_000)
+    cell = Cell(
+        model="yolov8n",
+        precision="fp32",
+        runtime="onnxruntime",
+        scenario="throughput",
+        threads=2,
+        batch=4096,
+    )
+    images = Input(name="images", dtype="float32", shape=("batch", 3, 640, 640), fill="normal")
+    artifact = Artifact(
+        key="k", path="m", size_bytes=10**7, parameters=1, format="f", recipe="r", inputs=(images,)
+    )
+    reason = _too_large(cell, tmp_path, artifact)
+    assert "(10.0 MB weights, 20.1 GB inputs)" in reason
 
 
 def test_list_and_doctor_speak_json(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit import measure, stats
+from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import Step, Work
 from cpufit.schema import Budget, Cell, Scenario
 
@@ -88,6 +89,13 @@ def test_a_frame_is_the_sum_of_its_stages() -> None:
     assert set(series["frame"]) == {7.0 * MS}
     assert measured.first_ns == 7 * MS
     assert measured.valid
+
+
+def test_a_scenario_for_other_models_is_refused() -> None:
+    scenario = replace(_scenario(), tasks=("describe",))
+    assert measure.load_options(_cell(), scenario, "describe").context_tokens
+    with pytest.raises(UnsupportedError, match="this is one of the language models"):
+        measure.load_options(_cell(), scenario, "generate")
 
 
 def test_frames_end_at_the_cap() -> None:

@@ -120,6 +120,28 @@ def test_batches_of_throughput_are_cells_of_their_own() -> None:
     assert {cell.batch for cell in found} == set(SETTINGS.scenarios["throughput"].generate_batches)
 
 
+def test_batches_that_are_asked_for_take_the_place_of_the_scenarios() -> None:
+    found = plan.with_batches(SETTINGS.scenarios, (3, 64))
+    assert found["throughput"].infer_batches == found["batches"].generate_batches == (3, 64)
+    assert found["latency"] == SETTINGS.scenarios["latency"]
+    assert plan.with_batches(SETTINGS.scenarios, ()) == SETTINGS.scenarios
+
+
+def test_scenarios_are_for_the_models_they_fit() -> None:
+    scenarios = tuple(SETTINGS.scenarios)
+    names = ("mistral-7b", "yolov8n", "bert-base", "blip-base")
+    found = _cells(Selection(models=names, runtimes=("fake",), scenarios=scenarios))
+    apart = {"frames", "batches", "streams", "caption"}
+    assert {
+        name: {cell.scenario for cell in found if cell.model == name} & apart for name in names
+    } == {
+        "mistral-7b": set(),
+        "yolov8n": {"frames", "batches", "streams"},
+        "bert-base": {"batches", "streams"},
+        "blip-base": {"caption"},
+    }
+
+
 def test_threads_are_swept() -> None:
     found = _cells(Selection(models=("yolov8n",), precisions=("fp32",)), threads=(1, 2, 4))
     assert sorted({cell.threads for cell in found}) == [1, 2, 4]
@@ -135,6 +157,7 @@ def test_threads_are_swept() -> None:
         (Selection(weights=("fake",)), "known: real, synthetic"),
         (Selection(threads=(0,)), "give 1 to 1024"),
         (Selection(threads=(99999,)), "--threads 99999"),
+        (Selection(batches=(0,)), "--batch 0 is not a batch"),
     ],
 )
 def test_names_that_do_not_exist(selection: Selection, message: str) -> None:

@@ -25,7 +25,7 @@ def test_a_reference_file(path: Path) -> None:
     settings = config.load_settings()
     assert {record.run_id for record in records} == {path.stem}
     assert path.parents[1].name == records[0].recorded_at[:10].replace("-", "")
-    assert {record.cell.weights for record in records} == {"synthetic", "real"}
+    assert {record.cell.weights for record in records} <= {"synthetic", "real"}
     assert len({record.cell.id for record in records}) == len(records)
     assert "fake" not in {record.cell.runtime for record in records}
     for record in records:
@@ -38,6 +38,8 @@ def test_a_reference_file(path: Path) -> None:
             assert outcome.versions
             assert record.artifact is not None
             assert "/" not in record.artifact.path
+    if not any(record.family == "llm" for record in records):
+        return
     rows = analyse.rows(records, settings.thresholds)
     found = sizing.recommend(rows, records[0].host, settings.tiers)
     assert found.tiers[0].answer != "not measured"

@@ -55,3 +55,12 @@ def test_counts_and_sizes_keep_their_magnitude(value: int) -> None:
 )
 def test_cosines_are_rounded_down(value: float, words: str) -> None:
     assert units.cosine(value) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [((), ""), (("10",), "10"), (("10", "15"), "10 and 15"), (("5", "10", "15"), "5, 10 and 15")],
+)
+def test_lists(words: tuple[str, ...], text: str) -> None:
+    assert units.listed(words) == text
+    assert units.listed(words, "or") == text.replace("and", "or")

@@ -158,7 +158,7 @@ def test_another_size_has_the_same_weights_and_other_work() -> None:
     assert model.parameters == parent.parameters
     assert model.macs == parent.macs // 4
     assert model.title == "YOLOv8n at 320 x 320"
-    assert model.parent == ""
+    assert model.parent == "yolov8n"
 
 
 def test_a_variant_can_have_another_size() -> None:

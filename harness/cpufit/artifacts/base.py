@@ -49,5 +49,8 @@ class Builder(Protocol):
     def estimate_bytes(self, request: Request) -> int:
         """Return the size of the file `build` would write, without writing it."""
 
+    def scratch_bytes(self, request: Request) -> int:
+        """Return the size of what else it writes there and removes again."""
+
     def packages(self, request: Request) -> tuple[str, ...]:
         """Return the packages whose version decides the bytes; they enter the cache key."""

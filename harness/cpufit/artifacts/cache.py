@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cpufit.artifacts import storage
 from cpufit.artifacts.base import Request
 from cpufit.artifacts.real import locate
-from cpufit.artifacts.routes import builder, module_of
+from cpufit.artifacts.routes import builder, route_of
 from cpufit.errors import DataError, UnavailableError
 from cpufit.schema import Artifact
 from cpufit.units import size
@@ -31,14 +31,15 @@ def request_of(
     model: Model, precision: Precision, runtime: str, weights: Weights, cache: Path
 ) -> tuple[Request, Builder]:
     """Resolve the builder and, for real weights, the file; raise where either is missing."""
-    module = builder(module_of(model, precision, runtime, weights))
+    route = route_of(model, precision, runtime, weights)
     real = None
     if weights == "real":
         real = Path(model.file) if model.file else locate(model, cache)
+    stored = route.stored or precision
     request = Request(
-        model=model, precision=precision, runtime=runtime, weights=weights, real_file=real
+        model=model, precision=stored, runtime=runtime, weights=weights, real_file=real
     )
-    return request, module
+    return request, builder(route.module)
 
 
 def find(request: Request, module: Builder, cache: Path) -> Artifact | None:
@@ -59,7 +60,7 @@ def make(request: Request, module: Builder, cache: Path) -> Artifact:
         return _make(request, module, cache)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = module.estimate_bytes(request)
+            need = module.estimate_bytes(request) + module.scratch_bytes(request)
             raise DataError(
                 f"the cache's disk is full: {request.model.name} needs {size(need)}",
                 "free some space or name another folder with --cache",

@@ -36,12 +36,11 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Built, Request
     from cpufit.schema import Input, Model, Precision
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages"]
+__all__ = ["VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
 VERSION = 100 * graphs.VERSION + 1  # other graphs make other IR
 _FORMATS: dict[Precision, str] = {
     "fp32": "fp32",
-    "bf16": "fp32 weights, bfloat16 arithmetic",
     "int8": "FakeQuantize u8s8 per-channel",
 }
 _SAMPLES = 8  # of calibration; synthetic activations vary little from sample to sample
@@ -50,7 +49,7 @@ _SAMPLES = 8  # of calibration; synthetic activations vary little from sample to
 def build(request: Request, folder: Path) -> Built:
     """Write `model.xml` and `model.bin` into `folder`: fp32, or quantised to int8 from it.
 
-    At bf16 the file is the one of fp32: OpenVINO rounds its weights when it loads them.
+    OpenVINO computes the one of fp32 in bfloat16 where it is told to as it loads.
     """
     # Without that package neither OpenVINO nor NNCF sends usage statistics.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -75,8 +74,12 @@ def build(request: Request, folder: Path) -> Built:
 
 def estimate_bytes(request: Request) -> int:
     """Return the size of the weights, which decide the size of the pair of files."""
-    precision: Precision = "int8" if request.precision == "int8" else "fp32"
-    return graphs.estimate_bytes(replace(request, precision=precision))
+    return round(request.model.parameters * graphs.BYTES[request.precision])
+
+
+def scratch_bytes(request: Request) -> int:
+    """Return the size of the ONNX file it is made from."""
+    return graphs.estimate_bytes(replace(request, precision="fp32"))
 
 
 def packages(request: Request) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Route:
     weights: Weights
     precisions: tuple[Precision, ...]  # empty: whatever the real file holds
     module: str
+    stored: Precision | None = None  # what the file holds, where it is loaded as something else
 
 
 _GRAPHS: tuple[Family, ...] = ("encoder", "vision", "multimodal")
@@ -43,8 +44,10 @@ ROUTES = (
         ("int4", "int8", "bf16", "fp16", "fp32"),
         "openvino_decoder",
     ),
-    Route("openvino", _GRAPHS, "synthetic", ("fp32", "bf16", "int8"), "openvino_ir"),
-    Route("openvino", ("vision",), "real", ("fp32", "bf16", "int8"), "openvino_ir"),
+    Route("openvino", _GRAPHS, "synthetic", ("fp32", "int8"), "openvino_ir"),
+    Route("openvino", _GRAPHS, "synthetic", ("bf16",), "openvino_ir", stored="fp32"),
+    Route("openvino", ("vision",), "real", ("fp32", "int8"), "openvino_ir"),
+    Route("openvino", ("vision",), "real", ("bf16",), "openvino_ir", stored="fp32"),
     Route("openvino", ("ocr",), "real", (), "asis"),
     Route("fake", _ALL, "synthetic", PRECISIONS, "timings"),
 )
@@ -66,10 +69,10 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(_SUFFIXES)
 
 
-def module_of(model: Model, precision: Precision, runtime: str, weights: Weights) -> str:
-    """Return the builder's module name; raise UnsupportedError saying what would work instead."""
+def route_of(model: Model, precision: Precision, runtime: str, weights: Weights) -> Route:
+    """Return how the model is made; raise UnsupportedError saying what would work instead."""
     if model.file:
-        return "asis"
+        return Route(runtime, _ALL, weights, (), "asis")
     built = model.decoder or model.encoder
     if runtime == "llama.cpp" and built and built.lowrank:
         raise UnsupportedError(
@@ -89,7 +92,7 @@ def module_of(model: Model, precision: Precision, runtime: str, weights: Weights
     routes = [r for r in routes if r.weights == weights]
     for route in routes:
         if precision in (route.precisions or _real_precision(model)):
-            return route.module
+            return route
     allowed = sorted({p for r in routes for p in r.precisions or _real_precision(model)})
     raise UnsupportedError(
         f"no {precision} of {model.name} with {weights} weights on {runtime}",

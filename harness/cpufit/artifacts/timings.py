@@ -53,6 +53,11 @@ def estimate_bytes(request: Request) -> int:
     return len(_text(request).encode())
 
 
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
+
+
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return none: the text depends on the card alone."""
     return ()

@@ -47,6 +47,7 @@ def run(
     weights: Annotated[Words, Many] = (),
     budget: str = "",
     threads: Annotated[tuple[int, ...], Many] = (),
+    batch: Annotated[tuple[int, ...], Many] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
     cache: Path | None = None,
     cache_max: str = "",
@@ -64,19 +65,23 @@ def run(
         What to run: a name of 'cpufit list suites', or a TOML file; 'quick' by default.
     model
         Only these models; any of 'cpufit list models', or a variant: 'mistral-7b@ffn60' (60 % of
-        the FFN width), '@depth75' (75 % of the layers), '@lowrank4' (factorised to a quarter).
+        the FFN width), '@depth75' (75 % of the layers), '@lowrank4' (factorised to a quarter),
+        'yolov8n@prune30' (30 % of the channels), or another size: 'yolov8n?size=320'.
     runtime
         Only these runtimes: llama.cpp, onnxruntime, openvino.
     precision
         Only these: fp32, fp16, bf16, int8, int4, q4_0.
     scenario
-        Only these: latency, throughput, memory, energy.
+        Only these: any of 'cpufit list scenarios'.
     weights
         Only these: synthetic, real.
     budget
         Time per cell: rapid (6 s), quick (10 s) or full (60 s); the suite's own by default.
     threads
         Thread counts to sweep; one per usable physical core by default.
+    batch
+        Batches to sweep, or parallel sequences of language models; of the throughput scenario
+        unless --scenario names others.
     output
         Folder for results and report; ./cpufit-results by default.
     cache
@@ -96,9 +101,10 @@ def run(
         models=model,
         runtimes=runtime,
         precisions=precision,
-        scenarios=scenario,
+        scenarios=scenario or (("throughput",) if batch else ()),
         weights=weights,
         threads=threads,
+        batches=batch,
     )
     request = Request(
         suite=suite,

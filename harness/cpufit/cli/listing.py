@@ -82,14 +82,14 @@ def _entries(what: str) -> list[dict[str, Any]]:
 
 def _runs_on(model: Model) -> dict[str, list[str]]:
     """Return runtime -> precisions that can be built, 'fp32 (real)' for real weights only."""
-    from cpufit.artifacts.routes import module_of
+    from cpufit.artifacts.routes import route_of
 
     found: dict[str, list[str]] = {}
     for runtime in RUNTIMES:
         for precision in PRECISIONS:
             for weights in model.weights:
                 try:
-                    module_of(model, precision, runtime, weights)
+                    route_of(model, precision, runtime, weights)
                 except UnsupportedError:
                     continue
                 word = precision if weights == "synthetic" else f"{precision} (real)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cpufit.artifacts import asis, storage
 from cpufit.measure import load_options
 from cpufit.probes.memory import host_available_bytes
+from cpufit.runtimes.tensors import bytes_of
 from cpufit.schema import Outcome
 from cpufit.units import MIB, size
 
@@ -29,7 +30,7 @@ def too_large_to_make(
     """
     if module is asis:  # nothing is written
         return None
-    need = module.estimate_bytes(request)
+    need = module.estimate_bytes(request) + module.scratch_bytes(request)
     storage.make_room(root, need, limit_bytes, _DISK_RESERVE_BYTES)
     free, held = storage.free_bytes(root), storage.total_bytes(root)
     if limit_bytes is not None and held + need > limit_bytes:
@@ -60,21 +61,24 @@ def too_large_to_run(
 ) -> Outcome | None:
     """Return why the cell cannot be held in memory, None where it may.
 
-    The need is a lower bound: the weights, the KV cache and a bare process.
+    The need is a lower bound: the weights, the inputs, the KV cache and a bare process.
     """
     weights = artifact.size_bytes if artifact else module.estimate_bytes(request)
     options = load_options(cell, scenario, model.task)
     card = artifact or model.decoder
     per_token = card.kv_bytes_per_token if card else 0
     kv = options.context_tokens * options.batch * per_token
-    need, free = weights + kv + _PROCESS_BYTES, host_available_bytes()
+    inputs = bytes_of(artifact.inputs, options.batch) if artifact else 0
+    need, free = weights + kv + inputs + _PROCESS_BYTES, host_available_bytes()
     if need <= free:
         return None
+    held = {"weights": weights, "KV cache": kv, "inputs": inputs}
+    parts = [f"{size(count)} {what}" for what, count in held.items() if count]
     return Outcome(
         status="skipped",
         reason=(
-            f"needs at least {size(need)} of memory ({size(weights)} weights, {size(kv)} KV "
-            f"cache), {size(free)} are available"
+            f"needs at least {size(need)} of memory ({', '.join(parts)}), "
+            f"{size(free)} are available"
         ),
-        remedy="close other programs, or take a smaller model or precision",
+        remedy="close other programs, or take a smaller model, batch or precision",
     )

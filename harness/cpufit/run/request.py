@@ -68,19 +68,20 @@ def resolve(request: Request) -> Plan:
         _refuse_what_does_not_apply(request)
     models = _catalog(request.selection, suite)
     plan.check(request.selection, models, settings)
+    scenarios = plan.with_batches(settings.scenarios, request.selection.batches)
     budget = request.budget or suite.budget
     if budget not in settings.budgets:
         raise unknown("budget", budget, settings.budgets)
     threads = request.selection.threads or (default_threads(),)
     if request.files:
-        models, cells = _own(request, settings.scenarios, threads)
+        models, cells = _own(request, scenarios, threads)
     else:
         blocks = plan.blocks_of(request.selection, suite.cells)
-        cells = plan.cells(blocks, models, settings.scenarios, threads)
+        cells = plan.cells(blocks, models, scenarios, threads)
     return Plan(
         cells=cells,
         models=models,
-        scenarios=settings.scenarios,
+        scenarios=scenarios,
         budget=settings.budgets[budget],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cpufit.schema import Input
 
@@ -24,6 +25,11 @@ _STD = (4 * (2**32 - 1) / 12) ** 0.5  # and their standard deviation
 def shape_of(spec: Input, batch: int) -> tuple[int, ...]:
     """Return the shape of an input with its batch axis, the one named by a string, filled in."""
     return tuple(batch if isinstance(axis, str) else axis for axis in spec.shape)
+
+
+def bytes_of(inputs: Iterable[Input], batch: int) -> int:
+    """Return the size of all inputs together."""
+    return sum(math.prod(shape_of(spec, batch)) * _dtype(spec).itemsize for spec in inputs)
 
 
 def check_batch(inputs: Sequence[Input], batch: int) -> None:

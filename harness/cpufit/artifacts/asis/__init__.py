@@ -44,6 +44,11 @@ def estimate_bytes(request: Request) -> int:
     return _file(request).stat().st_size
 
 
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
+
+
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return none: no package decides the bytes."""
     return ()

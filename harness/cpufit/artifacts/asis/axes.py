@@ -9,25 +9,35 @@ import re
 
 import numpy as np
 
+from cpufit.errors import DataError
 from cpufit.schema import Input
 
 BATCH = "batch"
 _BATCH_NAME = re.compile(r"batch|^n$|^b$|^bs$", re.IGNORECASE)
 _SEQUENCE_NAME = re.compile(r"seq|len|time|token", re.IGNORECASE)
+_IMAGE_AXES = 4
 _IMAGE_SIZE = 224
 _SEQUENCE = 128
 _CHANNELS = (1, 3, 4)
 
 
 def describe_input(
-    name: str, dtype: str, axes: tuple[int | str, ...], rows: int, sample: tuple[int, ...]
+    name: str,
+    dtype: str,
+    axes: tuple[int | str, ...],
+    rows: int,
+    sample: tuple[int, ...],
+    channels: tuple[int, int] | None = None,
 ) -> tuple[Input, tuple[str, ...]]:
     """Return the input with every axis settled, and a note for each size that was guessed.
 
     `axes` holds a number or, for an open axis, its name in the file ('' for none); `rows` the
     height of the embedding table the input indexes, 0 for none; `sample` the shape to measure,
-    aligned to the right, where a model card gives it.
+    aligned to the right, where a model card gives it; `channels` the axis of an image's channels
+    and how many the model takes, where it shows that. Raises DataError where the file's own axes
+    contradict it.
     """
+    _check_layout(name, axes, channels)
     batch = _batch_axis(axes)
     given = (0,) * (len(axes) - len(sample)) + sample[max(0, len(sample) - len(axes)) :]
     shape: list[int | str] = []
@@ -40,7 +50,7 @@ def describe_input(
         elif given[place]:
             shape.append(given[place])
         else:
-            size = _guess(axes, place)
+            size = _guess(axes, place, channels)
             shape.append(size)
             title = f"axis {place}" + (f" ({axis})" if axis else "")
             notes.append(f"input {name}: {title} is open in the file, measured at {size}")
@@ -57,12 +67,26 @@ def _batch_axis(axes: tuple[int | str, ...]) -> int:
     return 0 if isinstance(first, str) and not _SEQUENCE_NAME.search(first) else -1
 
 
-def _guess(axes: tuple[int | str, ...], place: int) -> int:
+def _check_layout(name: str, axes: tuple[int | str, ...], channels: tuple[int, int] | None) -> None:
+    if channels is None or len(axes) != _IMAGE_AXES:
+        return
+    place, count = channels
+    if isinstance(axes[place], int) and axes[place] != count:
+        shape = " x ".join(str(axis or "?") for axis in axes)
+        raise DataError(
+            f"input {name} is {shape}, but the model takes its channels from axis {place}: {count}",
+            "export the model with that layout, or with a Transpose before the convolution",
+        )
+
+
+def _guess(axes: tuple[int | str, ...], place: int, channels: tuple[int, int] | None) -> int:
+    if channels and len(axes) == _IMAGE_AXES:
+        return channels[1] if place == channels[0] else _IMAGE_SIZE
     if _SEQUENCE_NAME.search(str(axes[place])):
         return _SEQUENCE
-    if len(axes) == 4:
-        channels = 3 if axes[3] in _CHANNELS and axes[1] not in _CHANNELS else 1
-        return 3 if place == channels else _IMAGE_SIZE
+    if len(axes) == _IMAGE_AXES:
+        last = axes[3] in _CHANNELS and axes[1] not in _CHANNELS
+        return 3 if place == (3 if last else 1) else _IMAGE_SIZE
     return _SEQUENCE if len(axes) in (2, 3) and place == 1 else 1
 
 

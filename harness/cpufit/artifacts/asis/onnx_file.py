@@ -15,7 +15,7 @@ from cpufit.artifacts.base import Built
 from cpufit.errors import DataError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cpufit.schema import Model, Precision
@@ -54,6 +54,10 @@ _SCALES = {
     "DynamicQuantizeMatMul": (2, 3),
     "MatMulNBits": (2, 3, 4),
 }
+# What may stand between an image and its first convolution.
+_PER_PIXEL = frozenset(
+    ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "Pad", "QuantizeLinear", "DequantizeLinear")
+)
 _PASSING = frozenset(("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"))
 
 
@@ -69,7 +73,9 @@ def inspect(file: Path, model: Model) -> Built:
     _check(proto, file)
     sample = model.real.sample_shape if model.real else ()
     described = [
-        describe_input(value.name, *_typed(value), _fill(proto, value), sample)
+        describe_input(
+            value.name, *_typed(value), _fill(proto, value), sample, _channels(proto, value)
+        )
         for value in _graph_inputs(proto)
     ]
     return Built(
@@ -252,16 +258,47 @@ def _typed(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...]]:
     return dtype, axes
 
 
+def _channels(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> tuple[int, int] | None:
+    """Return the axis of an image's channels and their number, as its first convolution has them.
+
+    None where no convolution of images follows.
+    """
+    sizes, name, axes = _sizes(proto), value.name, [0, 1, 2, 3]
+    for node in proto.graph.node:
+        if name not in node.input:
+            continue
+        if node.op_type == "Conv" and node.input[0] == name:
+            weight = sizes.get(node.input[1], ())
+            groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+            return (axes[1], weight[1] * groups) if len(weight) == len(axes) else None
+        if node.op_type == "Transpose":
+            turn = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            if sorted(turn) != [0, 1, 2, 3]:
+                return None
+            axes = [axes[place] for place in turn]
+        elif node.op_type not in _PER_PIXEL:
+            return None
+        name = node.output[0]
+    return None
+
+
+def _sizes(proto: onnx.ModelProto) -> dict[str, Sequence[int]]:
+    """Return the shapes of constants, and of what is made of them before it is used."""
+    sizes: dict[str, Sequence[int]] = {n: tensor.dims for tensor, n in _constants(proto.graph)}
+    for node in proto.graph.node:
+        if node.op_type in ("Cast", "DequantizeLinear") and node.input[0] in sizes:
+            sizes[node.output[0]] = sizes[node.input[0]]
+    return sizes
+
+
 def _fill(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
     """Return the rows of the table that the input's numbers look up; 0 where there is none."""
-    sizes = {name: tensor.dims for tensor, name in _constants(proto.graph)}
+    sizes = _sizes(proto)
     names = {value.name}
     for node in proto.graph.node:
         first = node.input[0] if node.input else ""
         if node.op_type in _PASSING and first in names:
             names.add(node.output[0])
-        elif node.op_type in ("Cast", "DequantizeLinear") and first in sizes:
-            sizes[node.output[0]] = sizes[first]
         elif node.op_type == "Gather" and node.input[1] in names and len(sizes.get(first, ())) == 2:
             return int(sizes[first][0])
     return 0

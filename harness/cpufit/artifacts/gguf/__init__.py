@@ -65,6 +65,11 @@ def estimate_bytes(request: Request) -> int:
     return file_bytes(encoders.entries(model, encoder, mix), encoder.vocab)
 
 
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
+
+
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return the package that writes the header and rounds to the simpler formats."""
     return ("gguf",)

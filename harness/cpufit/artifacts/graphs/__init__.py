@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from cpufit.artifacts.graphs.sources import Source
     from cpufit.schema import Model
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages"]
+__all__ = ["VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
 VERSION = 2
 
-_BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes
+BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes
 
 
 def build(request: Request, folder: Path) -> Built:
@@ -35,7 +36,7 @@ def build(request: Request, folder: Path) -> Built:
     Raises UnsupportedError for other precisions, DataError where a real file is not what its card
     says.
     """
-    if request.precision not in _BYTES:
+    if request.precision not in BYTES:
         raise UnsupportedError(
             f"no {request.precision} graphs of {request.model.name}", "available: fp32, int8"
         )
@@ -74,8 +75,20 @@ def _quantize(graph: Graph, file: Path, model: Model) -> Quantized:
 
 
 def estimate_bytes(request: Request) -> int:
-    """Return about the size of the file, from the card's number of parameters."""
-    return round(request.model.parameters * _BYTES[request.precision])
+    """Return about the size of the file, from the number of parameters."""
+    model, each = request.model, BYTES[request.precision]
+    if request.precision == "int8" and model.sense:  # its convolutions stay float
+        graphs = graphs_of(model, Synthetic(model.name)).values()
+        shapes = [array.shape for graph in graphs for array in graph.drawn]
+        if model.writer:  # its output layer has a copy of the embedding
+            shapes.append((model.writer.vocab, model.writer.hidden))
+        return round(sum(math.prod(s) * (BYTES["fp32"] if len(s) > 2 else each) for s in shapes))
+    return round(model.parameters * each)
+
+
+def scratch_bytes(request: Request) -> int:
+    """Return the size of the float file, where it is only a step."""
+    return 0 if request.precision == "fp32" else round(request.model.parameters * BYTES["fp32"])
 
 
 def packages(request: Request) -> tuple[str, ...]:

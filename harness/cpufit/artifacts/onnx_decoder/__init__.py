@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Model, Precision
     from cpufit.shapes import Decoder
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages", "plan"]
+__all__ = ["VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]
 
 VERSION = 1
 
@@ -111,6 +111,11 @@ def estimate_bytes(request: Request) -> int:
     """Return the size of graph and weights."""
     planned = plan(request.model, request.precision)
     return planned.weights.size_bytes + int(planned.graph.ByteSize())
+
+
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
 
 
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol

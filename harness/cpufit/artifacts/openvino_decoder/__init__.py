@@ -59,6 +59,11 @@ def estimate_bytes(request: Request) -> int:
     return sum(constant.size_bytes for parts in stored for constant in parts)
 
 
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
+
+
 def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return the package that writes the graph."""
     return ("openvino",)

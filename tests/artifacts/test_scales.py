@@ -1,0 +1,83 @@
+"""Activations of synthetic models, layer by layer.
+
+Denormals cost up to a hundredfold, infinities and zeros may cost nothing: both would falsify times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+from cpufit.artifacts import graphs
+from cpufit.artifacts.base import Request
+from cpufit.artifacts.graphs import unet
+from cpufit.artifacts.graphs.samples import sample
+from cpufit.artifacts.graphs.yolo import DECODE
+from cpufit.catalog import load_models, pick
+from cpufit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.schema import Input, Model
+
+ort = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.onnxruntime
+
+SMALL_SIDE = 128
+GRAPHS = [  # what MiniGPT-4 sees with is a tower of CLIP
+    name for name, m in load_models().items() if (m.vision or m.sense) and not m.decoder
+]
+
+
+def small(name: str) -> Model:
+    """Return the card with small pictures and few words, where that can be."""
+    model = pick(name)
+    if model.writer:
+        return replace(model, writer=replace(model.writer, layers=2, vocab=200))
+    try:
+        return pick(f"{name}?size={SMALL_SIDE}")
+    except UsageError:
+        return model
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, "distilbert"])
+def test_activations_have_a_sane_scale(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet, "_WIDTHS", (32, 64, 64, 64))  # published: 3.4 GB
+    model = small(name)
+    request = Request(model=model, precision="fp32", runtime="onnxruntime", weights="synthetic")
+    built = graphs.build(request, tmp_path)
+    sense = tmp_path / "sense.onnx"
+    check(sense if sense.exists() else built.file, built.inputs)
+
+
+def check(file: Path, inputs: tuple[Input, ...]) -> None:
+    """Run with every activation an output."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(file))
+    floats = [v for v in model.graph.value_info if v.type.tensor_type.elem_type == 1]
+    model.graph.output.extend(floats)
+    assert len(floats) > 20
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    opened = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in opened.get_outputs()]
+    for key, value in zip(names, opened.run(None, sample(inputs, 3)), strict=True):
+        if value.dtype != np.float32 or value.size < 2:
+            continue
+        assert np.isfinite(value).all(), key
+        size = np.abs(value[value != 0])
+        assert not np.any(size < np.finfo(np.float32).tiny), key
+        # Nothing is masked, or everything that comes later; boxes may lie at the edge.
+        if key.startswith(("mask/", DECODE)) or key.endswith("/masked"):
+            continue
+        assert 1e-4 < value.std() < 1e4, key
+        assert size.size > 0.2 * value.size, key
