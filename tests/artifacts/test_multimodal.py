@@ -79,7 +79,7 @@ def test_files_are_valid(name: str, tmp_path: Path) -> None:
 def test_the_size_of_an_int8_form_is_foreseen(tmp_path: Path) -> None:
     """The disk must hold it, and the float form it is made from."""
     request = Request(
-        model=MODELS["blip-mobilevit"],
+        model=MODELS["whisper-tiny"],
         precision="int8",
         runtime="onnxruntime",
         weights="synthetic",
