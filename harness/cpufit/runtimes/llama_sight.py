@@ -14,8 +14,9 @@ import llama_cpp as lib
 import numpy as np
 from llama_cpp import mtmd_cpp as mtmd
 
-from cpufit.errors import DataError, UnsupportedError
+from cpufit.errors import DataError
 from cpufit.runtimes.base import Work
+from cpufit.runtimes.describing import check_alone
 from cpufit.runtimes.llama_cpp import SIGHT, LlamaSession, failure
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ class LlamaSightSession(LlamaSession):
     """A decoder with what it sees with: 'prefill' shows the picture, then the prompt."""
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
-        if options.batch != 1:
-            raise UnsupportedError(
-                "models that write about a picture or sound take one at a time",
-                "measure it with batch 1",
-            )
+        check_alone(options)
         # Room for the picture, whose rows are not known before the context is there.
         super().__init__(artifact, replace(options, context_tokens=options.context_tokens + 64))
         file = Path(artifact.path).with_name(SIGHT)

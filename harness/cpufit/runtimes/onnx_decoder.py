@@ -15,7 +15,8 @@ import numpy as np
 
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes.base import Work
-from cpufit.runtimes.onnx_sense import OnnxSense, has_sense
+from cpufit.runtimes.describing import has_sense
+from cpufit.runtimes.onnx_sense import OnnxSense
 from cpufit.runtimes.onnx_setup import open_session, resolved, runner
 
 if TYPE_CHECKING:

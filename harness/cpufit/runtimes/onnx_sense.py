@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
-from cpufit.errors import UnsupportedError
+from cpufit.runtimes.describing import check_alone, sense_file
 from cpufit.runtimes.onnx_setup import open_session, runner
 from cpufit.runtimes.tensors import make_input
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from cpufit.runtimes.tensors import Array
     from cpufit.schema import Artifact
 
-_FILE = "sense.onnx"
 FIXED = {"batch": 1}  # there is one picture
 
 
@@ -25,12 +23,8 @@ class OnnxSense:
     """A loaded sense with its input in place; `run` does one pass."""
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
-        if options.batch != 1:
-            raise UnsupportedError(
-                "models that write about a picture or sound take one at a time",
-                "measure it with batch 1",
-            )
-        beside = replace(artifact, path=str(Path(artifact.path).with_name(_FILE)))
+        check_alone(options)
+        beside = replace(artifact, path=str(sense_file(artifact)))
         self._session = open_session(beside, options, FIXED)
         self._binding = self._session.io_binding()
         self.inputs: dict[str, Array] = {}
@@ -51,8 +45,3 @@ class OnnxSense:
     def outputs(self) -> dict[str, Any]:
         """Return the last pass's outputs, each in its place, as ONNX Runtime's values."""
         return dict(zip(self._names, self._binding.get_outputs(), strict=True))
-
-
-def has_sense(artifact: Artifact) -> bool:
-    """Return whether there is a sense beside the artifact's file."""
-    return Path(artifact.path).with_name(_FILE).is_file()

@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import Work
+from cpufit.runtimes.describing import tokens_of
 from cpufit.runtimes.onnx_sense import FIXED, OnnxSense
 from cpufit.runtimes.onnx_setup import open_session, resolved, runner
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 _PAST, _PRESENT = "past.", "present."
-_MASKED = np.finfo(np.float32).min
 _DRAWN_STEPS = 64
 
 
@@ -82,13 +82,9 @@ class OnnxWriterSession:
 
     def _write(self, ids: Sequence[int]) -> None:
         """Append tokens and compute the logits after them."""
-        count, before = len(ids), self._filled
         binding = self._writer.io_binding()
-        binding.bind_cpu_input("input_ids", np.array([ids], np.int64))
-        binding.bind_cpu_input("position_ids", np.arange(before, before + count)[None])
-        hidden = np.triu(np.full((count, count), _MASKED, np.float32), 1)
-        mask = np.concatenate([np.zeros((count, before), np.float32), hidden], axis=1)
-        binding.bind_cpu_input("mask", mask[None, None])
+        for name, array in tokens_of(ids, self._filled).items():
+            binding.bind_cpu_input(name, array)
         for name, value in self._sense.outputs().items():
             binding.bind_ortvalue_input(name, value)
         for name, shape in self._shapes.items():
@@ -98,7 +94,7 @@ class OnnxWriterSession:
             binding.bind_output(name, "cpu")
         runner(self._writer, binding)()
         self._written = dict(zip(self._names, binding.get_outputs(), strict=True))
-        self._filled += count
+        self._filled += len(ids)
 
     def _past(self, name: str, shape: Sequence[int | str]) -> Any:
         found = self._written.get(name.replace(_PAST, _PRESENT))

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +66,7 @@ class OpenVinoSession:
             )
         if self._throughput:
             return self._many()
-        infer = self._queue[0].infer
-
-        def once() -> None:
-            try:
-                # Without sharing, the outputs would be copied inside the timed region.
-                infer(share_outputs=True)
-            except RuntimeError as error:
-                raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
-
-        return Work(run=once, items=self._batch)
+        return Work(run=partial(infer, self._queue[0]), items=self._batch)
 
     def inputs(self) -> dict[str, Array]:
         """Return the inputs of the first request by name; what is written there is read next."""
@@ -177,6 +169,15 @@ def _bfloat16(core: Any) -> str:
             "this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX)", "measure it at fp32"
         )
     return "bf16"
+
+
+def infer(request: Any) -> None:
+    """Run a request once; raise DataError in words where it fails."""
+    try:
+        # Without sharing, the outputs would be copied inside the timed region.
+        request.infer(share_outputs=True)
+    except RuntimeError as error:
+        raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
 
 
 def in_place(array: NDArray[Any]) -> Any:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.errors import DataError, UnsupportedError
+from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import Work
-from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of, resolved
-from cpufit.runtimes.openvino_sense import OpenVinoSense, has_sense
+from cpufit.runtimes.describing import has_sense
+from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model, resolved
+from cpufit.runtimes.openvino_sense import OpenVinoSense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,10 +158,7 @@ class OpenVinoDecoderSession:
         request = self._request
         for place, tensor in zip(self._places, tensors, strict=True):
             request.set_input_tensor(place, tensor)
-        try:
-            request.infer(share_outputs=True)
-        except RuntimeError as error:
-            raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+        infer(request)
         request.get_output_tensor(0)
 
     def _check_room(self, tokens: int) -> None:

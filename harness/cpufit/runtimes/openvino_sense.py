@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpufit.errors import DataError, UnsupportedError
-from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of
+from cpufit.runtimes.describing import check_alone, sense_file
+from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model
 from cpufit.runtimes.tensors import make_input
 
 if TYPE_CHECKING:
@@ -15,19 +14,13 @@ if TYPE_CHECKING:
     from cpufit.runtimes.tensors import Array
     from cpufit.schema import Artifact
 
-_FILE = "sense.xml"
-
 
 class OpenVinoSense:
     """A compiled sense with its input in place; `run` does one pass."""
 
     def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
-        if options.batch != 1:
-            raise UnsupportedError(
-                "models that write about a picture or sound take one at a time",
-                "measure it with batch 1",
-            )
-        beside = replace(artifact, path=str(Path(artifact.path).with_name(_FILE)))
+        check_alone(options)
+        beside = replace(artifact, path=str(sense_file(artifact)))
         compiled = compile_model(core, read_model(core, beside, options), beside, options)
         self._request = compiled.create_infer_request()
         self.inputs: dict[str, Array] = {}
@@ -38,16 +31,8 @@ class OpenVinoSense:
 
     def run(self) -> None:
         """Take in what lies in the inputs; raise DataError in words."""
-        try:
-            self._request.infer(share_outputs=True)
-        except RuntimeError as error:
-            raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+        infer(self._request)
 
     def output(self, name: str) -> Any:
         """Return an output of the last pass, in its place."""
         return self._request.get_tensor(name)
-
-
-def has_sense(artifact: Artifact) -> bool:
-    """Return whether there is a sense beside the artifact's file."""
-    return Path(artifact.path).with_name(_FILE).is_file()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.errors import DataError, UnsupportedError
+from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import Work
-from cpufit.runtimes.openvino import compile_model, in_place, read_model, reason_of, resolved
+from cpufit.runtimes.describing import tokens_of
+from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model, resolved
 from cpufit.runtimes.openvino_sense import OpenVinoSense
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 _CROSS, _PAST, _PRESENT = "cross.", "past.", "present."
-_MASKED = np.finfo(np.float32).min
 _DRAWN_STEPS = 64
 
 
@@ -81,23 +81,17 @@ class OpenVinoWriterSession:
 
     def _write(self, ids: Sequence[int]) -> None:
         """Append tokens and compute the logits after them."""
-        count, before, request = len(ids), self._filled, next(self._writers)
-        hidden = np.triu(np.full((count, count), _MASKED, np.float32), 1)
-        mask = np.concatenate([np.zeros((count, before), np.float32), hidden], axis=1)
-        given = {
-            "input_ids": np.array([ids], np.int64),
-            "position_ids": np.arange(before, before + count)[None],
-            "mask": np.ascontiguousarray(mask[None, None]),
-        }
-        for name, array in given.items():
+        request = next(self._writers)
+        for name, array in tokens_of(ids, self._filled).items():
             request.set_tensor(name, in_place(array))
         for name, shape in self._shapes.items():
             if name.startswith(_CROSS):
                 request.set_tensor(name, self._sense.output(name))
             elif name.startswith(_PAST):
                 request.set_tensor(name, self._past(name, shape))
-        _infer(request)
-        self._current, self._filled = request, before + count
+        infer(request)
+        self._current = request
+        self._filled += len(ids)
 
     def _past(self, name: str, shape: Any) -> Any:
         if self._current is not None:
@@ -107,10 +101,3 @@ class OpenVinoWriterSession:
 
     def _draw(self, count: int) -> list[int]:
         return [self._random.randrange(self._vocab) for _ in range(count)]
-
-
-def _infer(request: Any) -> None:
-    try:
-        request.infer(share_outputs=True)
-    except RuntimeError as error:
-        raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error

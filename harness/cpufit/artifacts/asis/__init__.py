@@ -45,7 +45,7 @@ def estimate_bytes(request: Request) -> int:
 
 
 def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
-    """Return 0: it is written at once."""
+    """Return 0: nothing is written."""
     return 0
 
 

@@ -15,10 +15,12 @@ from cpufit.artifacts.base import Built
 from cpufit.errors import DataError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cpufit.schema import Model, Precision
+
+    Sizes = Mapping[str, Sequence[int]]  # shapes of constants by name
 
 _DOMAINS = frozenset(
     ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "org.openvinotoolkit")
@@ -72,9 +74,14 @@ def inspect(file: Path, model: Model) -> Built:
     proto = _read(file)
     _check(proto, file)
     sample = model.real.sample_shape if model.real else ()
+    sizes = _sizes(proto)
     described = [
         describe_input(
-            value.name, *_typed(value), _fill(proto, value), sample, _channels(proto, value)
+            value.name,
+            *_typed(value),
+            _fill(proto, value, sizes),
+            sample,
+            _channels(proto, value, sizes),
         )
         for value in _graph_inputs(proto)
     ]
@@ -258,12 +265,14 @@ def _typed(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...]]:
     return dtype, axes
 
 
-def _channels(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> tuple[int, int] | None:
+def _channels(
+    proto: onnx.ModelProto, value: onnx.ValueInfoProto, sizes: Sizes
+) -> tuple[int, int] | None:
     """Return the axis of an image's channels and their number, as its first convolution has them.
 
     None where no convolution of images follows.
     """
-    sizes, name, axes = _sizes(proto), value.name, [0, 1, 2, 3]
+    name, axes = value.name, [0, 1, 2, 3]
     for node in proto.graph.node:
         if name not in node.input:
             continue
@@ -282,7 +291,7 @@ def _channels(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> tuple[int, 
     return None
 
 
-def _sizes(proto: onnx.ModelProto) -> dict[str, Sequence[int]]:
+def _sizes(proto: onnx.ModelProto) -> Sizes:
     """Return the shapes of constants, and of what is made of them before it is used."""
     sizes: dict[str, Sequence[int]] = {n: tensor.dims for tensor, n in _constants(proto.graph)}
     for node in proto.graph.node:
@@ -291,9 +300,8 @@ def _sizes(proto: onnx.ModelProto) -> dict[str, Sequence[int]]:
     return sizes
 
 
-def _fill(proto: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
+def _fill(proto: onnx.ModelProto, value: onnx.ValueInfoProto, sizes: Sizes) -> int:
     """Return the rows of the table that the input's numbers look up; 0 where there is none."""
-    sizes = _sizes(proto)
     names = {value.name}
     for node in proto.graph.node:
         first = node.input[0] if node.input else ""

@@ -43,6 +43,11 @@ def cbs(
     return _norm(graph, conv(graph, x, f"{name}.conv", spec), name)
 
 
+def down(graph: Graph, x: Value, name: str, channels: int, spec: Vision) -> Value:
+    """Add the convolution that halves the sides between two levels."""
+    return cbs(graph, x, name, width(spec, channels), 3, 2)
+
+
 def stem(graph: Graph, x: Value, name: str, channels: int) -> Value:
     """Add the 6 x 6 convolution that opens YOLOv5, with batch norm and SiLU."""
     spec = Conv(channels=channels, kernel=6, stride=2, padding=2)

@@ -19,7 +19,16 @@ from cpufit.artifacts.graphs.layers import (
     upsample,
     width,
 )
-from cpufit.artifacts.graphs.yolo import DECODE, STRIDES, bottleneck, cbs, check_size, sppf, stem
+from cpufit.artifacts.graphs.yolo import (
+    DECODE,
+    STRIDES,
+    bottleneck,
+    cbs,
+    check_size,
+    down,
+    sppf,
+    stem,
+)
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph, Value
@@ -46,10 +55,10 @@ def yolov5s(graph: Graph, x: Value, spec: Vision) -> Value:
 
 def _backbone(graph: Graph, x: Value, spec: Vision) -> tuple[Value, Value, Value]:
     x = stem(graph, x, "0", width(spec, 32))
-    x = _c3(graph, _down(graph, x, "1", 64, spec), "2", 64, 1, spec, shortcut=True)
-    p3 = _c3(graph, _down(graph, x, "3", 128, spec), "4", 128, 2, spec, shortcut=True)
-    p4 = _c3(graph, _down(graph, p3, "5", 256, spec), "6", 256, 3, spec, shortcut=True)
-    p5 = _c3(graph, _down(graph, p4, "7", 512, spec), "8", 512, 1, spec, shortcut=True)
+    x = _c3(graph, down(graph, x, "1", 64, spec), "2", 64, 1, spec, shortcut=True)
+    p3 = _c3(graph, down(graph, x, "3", 128, spec), "4", 128, 2, spec, shortcut=True)
+    p4 = _c3(graph, down(graph, p3, "5", 256, spec), "6", 256, 3, spec, shortcut=True)
+    p5 = _c3(graph, down(graph, p4, "7", 512, spec), "8", 512, 1, spec, shortcut=True)
     return p3, p4, sppf(graph, p5, "9", 512, spec)
 
 
@@ -61,14 +70,10 @@ def _neck(
     top4 = cbs(graph, _c3(graph, up4, "13", 256, 1, spec), "14", width(spec, 128))
     up3 = concat(graph, [upsample(graph, top4, "15"), p3], "16")
     out3 = _c3(graph, up3, "17", 128, 1, spec)
-    down4 = concat(graph, [_down(graph, out3, "18", 128, spec), top4], "19")
+    down4 = concat(graph, [down(graph, out3, "18", 128, spec), top4], "19")
     out4 = _c3(graph, down4, "20", 256, 1, spec)
-    down5 = concat(graph, [_down(graph, out4, "21", 256, spec), top5], "22")
+    down5 = concat(graph, [down(graph, out4, "21", 256, spec), top5], "22")
     return out3, out4, _c3(graph, down5, "23", 512, 1, spec)
-
-
-def _down(graph: Graph, x: Value, name: str, channels: int, spec: Vision) -> Value:
-    return cbs(graph, x, name, width(spec, channels), 3, 2)
 
 
 def _c3(

@@ -19,7 +19,7 @@ from cpufit.artifacts.graphs.layers import (
     upsample,
     width,
 )
-from cpufit.artifacts.graphs.yolo import DECODE, STRIDES, bottleneck, cbs, check_size, sppf
+from cpufit.artifacts.graphs.yolo import DECODE, STRIDES, bottleneck, cbs, check_size, down, sppf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,11 +40,11 @@ def yolov8n(graph: Graph, x: Value, spec: Vision) -> Value:
 
 
 def _backbone(graph: Graph, x: Value, spec: Vision) -> tuple[Value, Value, Value]:
-    x = _down(graph, x, "0", 16, spec)
-    x = _c2f(graph, _down(graph, x, "1", 32, spec), "2", 32, 1, spec, shortcut=True)
-    p3 = _c2f(graph, _down(graph, x, "3", 64, spec), "4", 64, 2, spec, shortcut=True)
-    p4 = _c2f(graph, _down(graph, p3, "5", 128, spec), "6", 128, 2, spec, shortcut=True)
-    p5 = _c2f(graph, _down(graph, p4, "7", 256, spec), "8", 256, 1, spec, shortcut=True)
+    x = down(graph, x, "0", 16, spec)
+    x = _c2f(graph, down(graph, x, "1", 32, spec), "2", 32, 1, spec, shortcut=True)
+    p3 = _c2f(graph, down(graph, x, "3", 64, spec), "4", 64, 2, spec, shortcut=True)
+    p4 = _c2f(graph, down(graph, p3, "5", 128, spec), "6", 128, 2, spec, shortcut=True)
+    p5 = _c2f(graph, down(graph, p4, "7", 256, spec), "8", 256, 1, spec, shortcut=True)
     return p3, p4, sppf(graph, p5, "9", 256, spec)
 
 
@@ -55,14 +55,10 @@ def _neck(
     mid = _c2f(graph, up4, "12", 128, 1, spec)
     up3 = concat(graph, [upsample(graph, mid, "13"), p3], "14")
     out3 = _c2f(graph, up3, "15", 64, 1, spec)
-    down4 = concat(graph, [_down(graph, out3, "16", 64, spec), mid], "17")
+    down4 = concat(graph, [down(graph, out3, "16", 64, spec), mid], "17")
     out4 = _c2f(graph, down4, "18", 128, 1, spec)
-    down5 = concat(graph, [_down(graph, out4, "19", 128, spec), p5], "20")
+    down5 = concat(graph, [down(graph, out4, "19", 128, spec), p5], "20")
     return out3, out4, _c2f(graph, down5, "21", 256, 1, spec)
-
-
-def _down(graph: Graph, x: Value, name: str, channels: int, spec: Vision) -> Value:
-    return cbs(graph, x, name, width(spec, channels), 3, 2)
 
 
 def _c2f(
