@@ -16,7 +16,7 @@ run: .venv/runtimes
 test: lint
 	scripts/install-chromium
 	$(BIN)/cpufit fetch
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check
