@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS = 4
 THREADS = len(os.sched_getaffinity(0))
+_SLICES, _SLICE_S = 8, 0.2
+# The first line is the artifact; each further one is how many seconds to run, answered when done.
 _CHILD = """
 import json, statistics, sys, time
 from pydantic import TypeAdapter
@@ -27,17 +29,19 @@ from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Artifact
 
-runtime, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-artifact = TypeAdapter(Artifact).validate_json(sys.stdin.read())
-session = load_runtime(runtime).load(artifact, LoadOptions(threads=threads))
+artifact = TypeAdapter(Artifact).validate_json(sys.stdin.readline())
+session = load_runtime(sys.argv[1]).load(artifact, LoadOptions(threads=int(sys.argv[2])))
 run = session.prepare(Step(kind="infer")).run
-run()
-found, end = [], time.perf_counter_ns() + seconds * 1e9
-while time.perf_counter_ns() < end:
-    start = time.perf_counter_ns()
-    run()
-    found.append(time.perf_counter_ns() - start)
-print(json.dumps({"p50": statistics.median(found)}))
+found = []
+for line in sys.stdin:
+    taken, end = [], time.perf_counter_ns() + float(line) * 1e9
+    run(), run()  # the other one's data are in the caches
+    while not taken or time.perf_counter_ns() < end:
+        start = time.perf_counter_ns()
+        run()
+        taken.append(time.perf_counter_ns() - start)
+    found += taken
+    print(json.dumps({"p50": statistics.median(found)}), flush=True)
 """
 
 
@@ -50,8 +54,45 @@ def made(name: str, precision: Precision, runtime: str, weights: Weights = "synt
 
 def medians(artifact: Artifact, runtime: str) -> Figures:
     """Return the p50 of a few seconds of passes, one after another, in nanoseconds."""
-    command = [sys.executable, "-c", _CHILD, runtime, str(THREADS), str(SECONDS)]
-    given = json.dumps(asdict(artifact))
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, input=given)
-    found: Figures = json.loads(done.stdout)
-    return found
+    with _Pass(artifact, runtime) as one:
+        return one.run(SECONDS)
+
+
+def side_by_side(first: Artifact, second: Artifact, runtime: str) -> tuple[Figures, Figures]:
+    """Return the p50 of two processes that take turns in short slices, so that both see the same
+    disturbances: half the noise of one process after the other.
+    """
+    with _Pass(first, runtime) as one, _Pass(second, runtime) as two:
+        for index in range(_SLICES):
+            for each in (one, two) if index % 2 else (two, one):
+                each.run(_SLICE_S)
+        return one.p50, two.p50
+
+
+class _Pass:
+    """A fresh process with one session, which runs when told to and is blocked otherwise."""
+
+    def __init__(self, artifact: Artifact, runtime: str) -> None:
+        command = [sys.executable, "-c", _CHILD, runtime, str(THREADS)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.p50: Figures = {}
+        self._tell(json.dumps(asdict(artifact)))
+
+    def __enter__(self) -> _Pass:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.communicate()
+
+    def run(self, seconds: float) -> Figures:
+        """Return the p50 of all passes so far, after a few seconds more."""
+        self._tell(str(seconds))
+        assert self._process.stdout
+        self.p50 = json.loads(self._process.stdout.readline())
+        return self.p50
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin
+        print(line, file=self._process.stdin, flush=True)

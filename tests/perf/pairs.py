@@ -29,6 +29,16 @@ def in_turns(
     return ratios
 
 
+def paired(both: Callable[[], tuple[Figures, Figures]], pairs: int) -> dict[str, list[float]]:
+    """Return, for each quantity, the ratios first / second of what is timed side by side."""
+    ratios: dict[str, list[float]] = {}
+    for _ in range(pairs):
+        first, second = both()
+        for name, value in first.items():
+            ratios.setdefault(name, []).append(value / second[name])
+    return ratios
+
+
 def quote(ratios: Sequence[float]) -> str:
     """Return the median ratio with its 95 % bootstrap interval: '1.012 (0.991 to 1.034, n=8)'."""
     values = np.asarray(ratios)

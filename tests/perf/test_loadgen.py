@@ -25,7 +25,7 @@ pytest.importorskip("mlperf_loadgen")
 pytestmark = pytest.mark.onnxruntime
 
 CASES: tuple[tuple[str, Precision], ...] = (("resnet-50", "fp32"), ("mobilenet-v2", "int8"))
-ROUNDS = 10
+ROUNDS = 20
 # One sample, issued again as soon as it is answered, by LoadGen's own clock and log.
 _CHILD = """
 import array, os, sys

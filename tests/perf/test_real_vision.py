@@ -1,4 +1,4 @@
-"""Real against synthetic weights of vision models, in fresh processes in turn.
+"""Real against synthetic weights of vision models, in pairs of fresh processes that take turns.
 
 EfficientNet-Lite0 has a card with both. PP-OCRv4's detector exists as a file only: its twin is the
 same graph, each of its arrays drawn anew with the mean and spread it had. Both need `cpufit fetch`.
@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.perf.one_pass import made, medians
-from tests.perf.pairs import in_turns, quote
+from tests.perf.one_pass import made, side_by_side
+from tests.perf.pairs import paired, quote
 
 from cpufit.artifacts import weights
 from cpufit.errors import UnavailableError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.onnxruntime
 
-ROUNDS = 20
+ROUNDS = 40
 _SMALLEST = 16  # shorter arrays are sizes and scales, by which the graph is what it is
 
 
@@ -65,8 +65,6 @@ def test_real_against_synthetic(
         if name.startswith("pp-")
         else made(name, "fp32", "onnxruntime")
     )
-    ratios = in_turns(
-        lambda: medians(real, "onnxruntime"), lambda: medians(twin, "onnxruntime"), ROUNDS
-    )
+    ratios = paired(lambda: side_by_side(real, twin, "onnxruntime"), ROUNDS)
     with capsys.disabled():
         print(f"\n{name} fp32 p50: {quote(ratios['p50'])} of the time of synthetic weights")
