@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import stats, units
+from cpufit import disturbance, intervals, stats, units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from cpufit.schema import Precision, Record, Series, Thresholds, Verdict
+    from cpufit.intervals import Estimate
+    from cpufit.schema import Memory, Precision, Record, Thresholds, Verdict
 
 LABELS = {
     "latency": "latency",
@@ -45,6 +47,7 @@ LOWEST_COSINE: dict[Precision, float] = {
     "q4_0": 0.8,
 }
 
+_FEWEST_QUIET = 3  # processes nothing disturbed, for the disturbed ones to be left out
 _WORST_FIRST: tuple[Verdict, ...] = ("over", "undecided", "under")
 
 
@@ -55,9 +58,9 @@ class Metric:
     name: str
     size: int  # prompt length, batch or parallel sequences
     unit: str
-    n: int
+    n: int  # samples, of all processes that count
     values: tuple[float, ...]
-    p50: float
+    estimate: Estimate  # of the median
     p90: float | None  # None: n too small
     rate: float  # all items over all the time, per second; 0 for energy
     verdict: Verdict | None  # None: no threshold applies
@@ -71,6 +74,11 @@ class Metric:
         if self.name in ("ttft", "prefill"):
             return f"{name} at {self.size} tokens"
         return f"{name} x{self.size}" if self.name in ("decode", "batch") else name
+
+    @property
+    def p50(self) -> float:
+        """The median request."""
+        return self.estimate.value
 
     @property
     def figure(self) -> float:
@@ -90,15 +98,42 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A record with its metrics."""
+    """A cell: the records of its processes, and what they come to."""
 
-    record: Record
+    records: tuple[Record, ...]  # in order of time
     metrics: tuple[Metric, ...]
+
+    @cached_property
+    def record(self) -> Record:
+        """The record that speaks for the cell where processes need not be told apart."""
+        return next(iter(self.used), self.records[0])
+
+    @cached_property
+    def used(self) -> tuple[Record, ...]:
+        """The processes whose samples count."""
+        return _used(self.records)
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What the process took that took most."""
+        found = (record.outcome.memory for record in self.used)
+        return max((m for m in found if m), key=lambda m: m.peak_bytes, default=None)
 
     @property
     def ok(self) -> bool:
         """Whether the cell was measured."""
         return self.record.outcome.status == "ok"
+
+    @cached_property
+    def disturbances(self) -> dict[int, tuple[str, ...]]:
+        """What disturbed which process: repeat -> reasons."""
+        found = {record.repeat: _disturbed(record) for record in self.records}
+        return {repeat: reasons for repeat, reasons in found.items() if reasons}
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether disturbed processes are among those that count, for want of better ones."""
+        return any(record.repeat in self.disturbances for record in self.used)
 
     @property
     def label(self) -> str:
@@ -163,21 +198,28 @@ class Flag:
         times = f"{units.significant(metric.ratio, 2)} times the {limit} threshold"
         if metric.verdict == "over":
             return f"{self.row.label}: {value}, {times}"
-        return f"{self.row.label}: {value}, {times}: undecided, {metric.n} samples are too few"
+        return f"{self.row.label}: {value}, {times}: undecided, {self.why}"
+
+    @property
+    def why(self) -> str:
+        """What keeps an undecided case open."""
+        metric, count = self.metric, self.metric.estimate.processes
+        if self.row.disturbed:
+            return "the processes were disturbed"
+        if count > 1:
+            return f"{metric.n} samples of {count} processes do not tell"
+        return f"{metric.n} samples are too few"
 
 
 def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
-    """Sum up every record, measured or not, in the order given."""
+    """Sum up every cell, measured or not, in the order given."""
+    cells: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        key = (record.run_id, record.host.fingerprint, record.cell.id)
+        cells.setdefault(key, []).append(record)
     return [
-        Row(
-            record=record,
-            metrics=tuple(
-                _metric(series, thresholds)
-                for series in record.outcome.series
-                if series.values and series.name in LABELS
-            ),
-        )
-        for record in records
+        Row(records=tuple(found), metrics=_metrics(_used(found), thresholds))
+        for found in cells.values()
     ]
 
 
@@ -201,23 +243,54 @@ def inexact(table: Iterable[Row]) -> list[Row]:
     return sorted(found.values(), key=lambda row: row.cosine or 0.0)
 
 
-def _metric(series: Series, thresholds: Thresholds) -> Metric:
-    values = np.asarray(series.values)  # once: thousands of cells have thousands of samples
+def _disturbed(record: Record) -> tuple[str, ...]:
+    return disturbance.reasons(record.outcome.noise, record.host.logical_cores)
+
+
+def _used(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Return the measured processes; without the disturbed ones where enough others are left."""
+    measured = tuple(record for record in records if record.outcome.status == "ok")
+    quiet = tuple(record for record in measured if not _disturbed(record))
+    return quiet if len(quiet) >= min(_FEWEST_QUIET, len(measured)) else measured
+
+
+def _metrics(used: Sequence[Record], thresholds: Thresholds) -> tuple[Metric, ...]:
+    disturbed = any(_disturbed(record) for record in used)
+    found: dict[tuple[str, int], list[tuple[Record, int]]] = {}
+    for record in used:
+        for place, series in enumerate(record.outcome.series):
+            if series.values and series.name in LABELS:
+                found.setdefault((series.name, series.size), []).append((record, place))
+    return tuple(_metric(places, thresholds, disturbed) for places in found.values())
+
+
+def _metric(
+    places: Sequence[tuple[Record, int]], thresholds: Thresholds, disturbed: bool
+) -> Metric:
+    """Sum up one series of every process."""
+    every = [record.outcome.series[place] for record, place in places]
+    series = every[0]
+    processes = [np.sort(one.values) for one in every]  # once: thousands of cells have many samples
+    pooled = np.sort(np.concatenate(processes)) if len(every) > 1 else processes[0]
     limit = _threshold_ns(series.name, thresholds)
     share, confidence = thresholds.percentile, thresholds.confidence
+
+    def verdict(limit: float) -> Verdict:
+        return intervals.judge(processes, limit, share, confidence, disturbed=disturbed)
+
     return Metric(
         name=series.name,
         size=series.size,
         unit=series.unit,
-        n=len(values),
-        values=series.values,
-        p50=stats.percentile(values, 0.5),
-        p90=stats.supported_percentile(values, 0.9, confidence),
-        rate=_rate(series, values),
-        verdict=stats.verdict(values, limit, share, confidence) if limit else None,
+        n=len(pooled),
+        values=tuple(value for one in every for value in one.values),
+        estimate=intervals.estimate(processes),
+        p90=stats.supported_percentile(pooled, 0.9, confidence),
+        rate=_rate(series.items, pooled) if series.unit == "ns" else 0.0,
+        verdict=verdict(limit) if limit else None,
         threshold=limit,
         holds=tuple(
-            (fps, stats.verdict(values, units.NS_PER_S / fps, share, confidence))
+            (fps, verdict(units.NS_PER_S / fps))
             for fps in (thresholds.fps if series.name == "frame" else ())
         ),
     )
@@ -234,6 +307,6 @@ def _threshold_ns(name: str, thresholds: Thresholds) -> float:
     return limits_ms.get(name, 0.0) * units.NS_PER_MS
 
 
-def _rate(series: Series, values: NDArray[np.float64]) -> float:
-    total_ns = float(values.sum()) if series.unit == "ns" else 0.0
-    return series.items * len(values) * units.NS_PER_S / total_ns if total_ns else 0.0
+def _rate(items: int, values: NDArray[np.float64]) -> float:
+    total_ns = float(values.sum())
+    return items * len(values) * units.NS_PER_S / total_ns if total_ns else 0.0

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from math import ceil, floor
+from statistics import median
 from typing import TYPE_CHECKING
 
 from cpufit.errors import UnsupportedError
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from cpufit.schema import Budget, Cell, Scenario, Task
 
     Clock = Callable[[], int]
+    Meter = Callable[[], dict[str, float]]  # totals of hardware counters; {} without
 
 _BURST_NS = 100_000_000  # scheduling between bursts costs less than a millionth of this
-P90_SAMPLES = 64  # stats.samples_needed(0.9, 0.99), without scipy in the measuring process
-_SLOW_SAMPLES = 3  # of what is too slow for p90 within the budget
-_FEWEST = 2  # two samples far over the threshold are enough for a verdict
+_SLOW_SAMPLES = 3  # of what is too slow for more: other processes bring others
+_STEADY_RUNS = 5
+_STEADY_NS = 50_000_000
+_STEADY_CHANGE = 0.03  # of a window's median from that of the window before
 _ENERGY_WINDOWS = 5
+_ENERGY_S = 10.0  # the counters move about a thousand times a second, and idle power varies
 _UNLIMITED = -1
 _MODELS: Mapping[Task, str] = {
     "generate": "language models",
@@ -52,16 +57,40 @@ class Probe:
     runs: int
     values: list[int] = field(default_factory=list)
     spent_ns: int = 0
+    meter: Meter = field(default=dict)
+    counted: dict[str, float] = field(default_factory=dict)  # by what is timed alone
 
     @property
     def cost_ns(self) -> float:
         """What one sample takes, preparation included, as seen so far."""
         return self.spent_ns / len(self.values) if self.values else 0.0
 
-    def wanted(self, budget: Budget) -> int:
-        """Return how many samples to aim for: fewer where p90 is out of reach anyway."""
-        reachable = self.cost_ns * P90_SAMPLES <= budget.max_s * NS_PER_S
-        return budget.samples if reachable else min(budget.samples, _SLOW_SAMPLES)
+    def enough(self, budget: Budget, others: int) -> bool:
+        """Whether this process has done its part, beside that many other probes.
+
+        That is its share of the samples, or what fits into its time, and more until the median is
+        known far better than processes differ.
+        """
+        n, share = len(self.values), -(-budget.samples // budget.processes[0])
+        fitting = int(_most_ns(budget) / (others + 1) / (self.cost_ns or 1))
+        if n < min(share, max(fitting, _SLOW_SAMPLES)):
+            return False
+        return n < share or median_half_width(self.values) < budget.half_width / 2
+
+    def timed(self, count: int, clock: Clock, most_ns: int = _UNLIMITED) -> list[int]:
+        """Return at least `count` durations in ns.
+
+        A request once started is finished, but for one that outlasts `most_ns`: it generates no
+        more than a few tokens after that.
+        """
+        durations: list[int] = []
+        while len(durations) < count:
+            runs = count if self.runs == _UNLIMITED else self.runs
+            run, before = self.start().run, self.meter()
+            durations += _repeat(run, clock, runs, most_ns)
+            for name, total in self.meter().items():
+                self.counted[name] = self.counted.get(name, 0.0) + total - before[name]
+        return durations
 
     def series(self) -> Series:
         """Return what was sampled."""
@@ -78,9 +107,10 @@ class Measured:
     stop: str
     valid: bool
     notes: tuple[str, ...] = ()
+    counters: dict[str, float] = field(default_factory=dict)  # of one item: 'cycles of tpot'
 
 
-def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
+def load_options(cell: Cell, scenario: Scenario, task: Task, repeat: int = 0) -> LoadOptions:
     """Say how a session must be set up for this cell.
 
     Raises UnsupportedError where the scenario is for other models.
@@ -101,6 +131,7 @@ def load_options(cell: Cell, scenario: Scenario, task: Task) -> LoadOptions:
         batch=cell.batch,
         prompt_tokens=longest,
         context_tokens=context if task != "infer" else 0,
+        seed=repeat,
     )
 
 
@@ -138,13 +169,19 @@ def time_session(
         first_ns=first_ns,
         series=tuple(probe.series() for probe in found if probe.values),
         stop=stop,
-        valid=all(len(probe.values) >= budget.samples for probe in found),
+        valid=all(len(p.values) * budget.processes[0] >= budget.samples for p in found),
         notes=tuple(
             f"{probe.name} at {probe.size} tokens was not sampled: one request would outlast the "
-            f"cap of {budget.max_s:g} s"
+            f"{budget.cell_s:g} s that a cell may take"
             for probe in found
             if not probe.values
         ),
+        counters={
+            f"{name} of {probe.name} at {probe.size}": total / len(probe.values) / probe.items
+            for probe in found
+            for name, total in probe.counted.items()
+            if probe.values
+        },
     )
 
 
@@ -165,8 +202,8 @@ def time_frames(
     say("measuring")
     start = clock()
     found: list[list[int]] = []
-    least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
-    while not found or clock() - start < (most if len(found) < budget.samples else least):
+    least, most, share = *_limits_ns(budget), -(-budget.samples // budget.processes[0])
+    while not found or clock() - start < (most if len(found) < share else least):
         found.append(_frame(stages, clock))
     columns = zip(*found, strict=True)
     return Measured(
@@ -176,55 +213,81 @@ def time_frames(
             for name, values in zip((*stages, "frame"), columns, strict=True)
         ),
         stop=f"{len(found)} frames after {(clock() - start) / NS_PER_S:.1f} s",
-        valid=len(found) >= budget.samples,
+        valid=len(found) >= share,
     )
 
 
 def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:
-    """Run every probe in its full shape until the warm-up time is over; return the first's ns.
+    """Run every probe in its full shape, one alone until it is steady; return the first run's ns.
 
-    What is left when the time is over is slow, and the first run weighs little there.
+    No further run starts once the warm-up time is over: what is left is slow, and the first run
+    weighs little there.
     """
     end = clock() + round(budget.warmup_s * NS_PER_S)
-    first_ns = take(found[0], 1, clock)[0]
+    first_ns = found[0].timed(1, clock)[0]
     for probe in found[1:]:
         if clock() + _predict_ns(probe, first_ns, found[0]) < end:
-            take(probe, 1, clock, round(budget.warmup_s * NS_PER_S))
-    while clock() < end and len(found) == 1:
-        take(found[0], max(1, _BURST_NS // max(first_ns, 1)), clock)
-    found[0].values.clear()  # the prompts of warm-up requests
+            probe.timed(1, clock, round(budget.warmup_s * NS_PER_S))
+    if len(found) == 1:
+        _until_steady(found[0], first_ns, end, clock)
+    for probe in found:  # the prompts of warm-up requests are no samples, nor are their counts
+        probe.values.clear()
+        probe.counted.clear()
     return first_ns
+
+
+def _until_steady(probe: Probe, first_ns: int, end: int, clock: Clock) -> None:
+    """Run in windows until the median of one is that of the window before."""
+    last = float(first_ns)
+    while clock() < end:
+        count = max(_STEADY_RUNS, int(_STEADY_NS // max(last, 1.0)))
+        now = median(probe.timed(count, clock, round(end - clock())))
+        if abs(now - last) <= _STEADY_CHANGE * last:
+            return
+        last = now
 
 
 def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
     """Fill the probes, sharing time evenly among those that want more; return why it ended.
 
-    A longer prompt that, by what the shortest one takes, would outlast the cap is not started.
+    A longer prompt that, by what the shortest one takes, would outlast the cell is not started.
     """
     start = clock()
-    least, most = (round(s * NS_PER_S) for s in (budget.min_s, budget.max_s))
+    least, most = _limits_ns(budget)
     open_probes = list(found)
     if len(found) > 1:  # generation first: its prompt is a sample too, and slow models get few
         _take_burst(found[-1], clock, most)
     while True:
         elapsed = clock() - start
         for probe in [p for p in open_probes[1:] if not p.values]:
-            predicted = _predict_ns(probe, found[0].cost_ns, found[0])
-            if predicted and elapsed + predicted > most:
+            predicted = _predict_ns(probe, sum(found[0].values[:1]), found[0])
+            if predicted and elapsed + predicted > budget.cell_s * NS_PER_S:
                 open_probes.remove(probe)
-        short = [p for p in open_probes if len(p.values) < _FEWEST]
+        short = [p for p in open_probes if not p.values]
         if elapsed >= most and not short:
-            return f"the cap of {budget.max_s:g} s was reached"
-        wanting = [p for p in open_probes if len(p.values) < p.wanted(budget)]
+            return f"the {budget.process_s[1]:g} s of a process were over"
+        wanting = [p for p in open_probes if not p.enough(budget, len(open_probes) - 1)]
         if not wanting and elapsed >= least:
             return f"enough samples after {elapsed / NS_PER_S:.1f} s"
         due = short if elapsed >= most else wanting or open_probes
         _take_burst(min(due, key=lambda p: p.spent_ns), clock, most)
 
 
+def median_half_width(values: Sequence[float]) -> float:
+    """Return half the 95 % interval of the median of independent samples, as a share of it.
+
+    By order statistics, in the normal approximation of the binomial. Samples of one process are
+    hardly independent; it says when more of them would add nothing.
+    """
+    ordered, n = sorted(values), len(values)
+    reach = 0.98 * n**0.5
+    low, high = max(floor(n / 2 - reach), 0), min(ceil(n / 2 + reach), n - 1)
+    return float(ordered[high] - ordered[low]) / 2 / (ordered[n // 2] or 1.0)
+
+
 def once(found: Sequence[Probe], clock: Clock) -> Measured:
     """Do every probe once, for what is not a time: memory."""
-    durations = [take(probe, 1, clock)[0] for probe in found]
+    durations = [probe.timed(1, clock)[0] for probe in found]
     return Measured(first_ns=durations[0], series=(), stop="one full request", valid=True)
 
 
@@ -239,10 +302,11 @@ def energy(
 
     `read_joules` is a running total. Idle power times the window is subtracted.
     """
-    window_ns = round(budget.min_s / _ENERGY_WINDOWS / len(found) * NS_PER_S)
+    seconds = max(_ENERGY_S, budget.process_s[1])
+    window_ns = round(seconds / _ENERGY_WINDOWS / len(found) * NS_PER_S)
     series = []
     for probe in found:
-        take(probe, 1, clock)
+        probe.timed(1, clock)
         values = []
         for _ in range(_ENERGY_WINDOWS):
             joules, items = _energy_window(probe, window_ns, read_joules, idle_w, clock)
@@ -250,19 +314,6 @@ def energy(
         name = "energy" if probe.name in ("latency", "batch") else f"energy_{probe.name}"
         series.append(Series(name=name, unit="j", size=probe.size, items=1, values=tuple(values)))
     return tuple(series)
-
-
-def take(probe: Probe, count: int, clock: Clock, most_ns: int = _UNLIMITED) -> list[int]:
-    """Return at least `count` durations in ns.
-
-    A request once started is finished, but for one that outlasts `most_ns`: it generates no more
-    than a few tokens after that.
-    """
-    durations: list[int] = []
-    while len(durations) < count:
-        runs = count if probe.runs == _UNLIMITED else probe.runs
-        durations += _repeat(probe.start().run, clock, runs, most_ns)
-    return durations
 
 
 def _repeat(
@@ -293,7 +344,7 @@ def _take_burst(probe: Probe, clock: Clock, most_ns: int) -> None:
     """Sample for about a tenth of a second, at least once."""
     count = max(1, int(_BURST_NS // probe.cost_ns)) if probe.cost_ns else 1
     start = clock()
-    probe.values.extend(take(probe, count, clock, most_ns))
+    probe.values.extend(probe.timed(count, clock, most_ns))
     probe.spent_ns += clock() - start
 
 
@@ -320,8 +371,17 @@ def _prompt(session: Session, tokens: int) -> Work:
 
 def _continuation(session: Session, prompt: Probe, clock: Clock) -> Work:
     """Do a request's prompt, which is a sample of its own, and get ready for its tokens."""
-    prompt.values += take(prompt, 1, clock)
+    prompt.values += prompt.timed(1, clock)
     return session.prepare(Step(kind="decode"))
+
+
+def _limits_ns(budget: Budget) -> tuple[int, int]:
+    least, most = (round(seconds * NS_PER_S) for seconds in budget.process_s)
+    return least, most
+
+
+def _most_ns(budget: Budget) -> int:
+    return _limits_ns(budget)[1]
 
 
 def _predict_ns(probe: Probe, shortest_ns: float, shortest: Probe) -> float:

@@ -7,6 +7,8 @@ Schema history
     1  first version
     2  adds a record's `parent` and an outcome's `numerics`; files of version 1 read as empty there
     3  adds a cell's `size`; older files read as 0 there
+    4  a row is one process of a cell: adds `repeat`, `settled` and `spent_s`, an outcome's
+       `counters` and a host's; older files read as cells of one process
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from cpufit.shapes import (  # read by pydantic as the program runs
 if TYPE_CHECKING:
     from cpufit.errors import CpufitError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M.
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "q4_0"]
@@ -126,17 +128,24 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long a cell may measure. Sampling ends at `samples` and `min_s`, or at `max_s`."""
+    """How long a cell may measure, and how narrow its interval should become.
+
+    A process samples until its own median is known well enough or `process_s` is over; processes
+    follow one another until the cell's interval is narrow and its verdicts are clear, or
+    `processes` or `cell_s` is reached.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
 
     name: str
     title: str
-    samples: int  # of every reported series
-    min_s: float
-    max_s: float  # hard cap of sampling; a request under way may go on for as long again
+    half_width: float  # of the 95 % interval, as a share of the value
+    processes: tuple[int, int]  # of a cell: fewest and most, disturbed ones not counted
+    samples: int  # of every reported series, over all processes
+    process_s: tuple[float, float]  # sampling in one process: least and most
+    cell_s: float  # of a cell's processes; more than the fewest are not started beyond it
     warmup_s: float  # no further warm-up request starts after this
-    timeout_s: float  # the process is killed this long after it started
+    timeout_s: float  # a process is killed this long after it started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +309,7 @@ class Host:
     hypervisor: str
     python: str
     packages: dict[str, str] = field(default_factory=dict)
+    counters: str = ""  # why there are no hardware counters; 'yes' where there are
 
 
 # ----------------------------------------------------------------------------------- what came out
@@ -350,8 +360,8 @@ class Outcome:
     status: Status
     reason: str = ""
     remedy: str = ""
-    stop: str = ""  # why sampling ended
-    valid: bool = False  # the budget's sample count was reached
+    stop: str = ""  # why sampling ended in this process
+    valid: bool = False  # this process's share of the budget's samples was reached
     load_ns: int = 0
     first_ns: int = 0  # first inference after loading, or first TTFT
     series: tuple[Series, ...] = ()
@@ -360,6 +370,7 @@ class Outcome:
     settings: dict[str, str] = field(default_factory=dict)  # every resolved runtime setting
     versions: dict[str, str] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)  # per inference or token, by series
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -370,11 +381,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One row of a results file."""
+    """One row of a results file: what one process made of its cell."""
 
     run_id: str
     recorded_at: str  # ISO 8601, UTC
     cell: Cell
+    repeat: int = 0  # which of the cell's processes, counted from 0
+    settled: str = ""  # of a cell's last process: why no further one was asked for
+    spent_s: float = 0.0  # how long the process lived
     budget: str
     host: Host
     outcome: Outcome
@@ -398,6 +412,8 @@ class Job:
     scenario: Scenario
     budget: Budget
     cache: str
+    repeat: int = 0
+    extra_work: float = 0.0  # real work behind each request, as a share of it: the self-test's
     artifact: Artifact | None = None  # what 'measure' measures
 
 

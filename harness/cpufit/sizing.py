@@ -183,7 +183,7 @@ def _find(rows: Sequence[Row], name: str, size: int | None = None) -> Metric | N
 def _memory(rows: Sequence[Row], tier: Tier, host: Host) -> Check:
     limit = tier.memory_share * host.memory_limit_bytes
     words = f"{tier.memory_share:.0%} of {units.size(host.memory_limit_bytes)}"
-    peaks = [row.record.outcome.memory.peak_bytes for row in rows if row.record.outcome.memory]
+    peaks = [row.memory.peak_bytes for row in rows if row.memory]
     if not peaks:
         return Check(what="memory", value="", limit=words, answer="not measured")
     peak = max(peaks)

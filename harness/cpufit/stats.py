@@ -25,7 +25,7 @@ def percentile(values: Samples, share: float) -> float:
     A value that really occurred, as MLPerf LoadGen reports it; the median of an even number of
     samples is the exception that everyone expects: the mean of the middle two.
     """
-    ordered = np.sort(np.asarray(values, dtype=float))
+    ordered = np.sort(np.asarray(values, dtype=float))  # next to nothing where it is sorted
     if share == 0.5:  # much faster than numpy.median, which a page of thousands of series feels
         n = len(ordered)
         return float(ordered[(n - 1) // 2] + ordered[n // 2]) / 2

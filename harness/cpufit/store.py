@@ -36,9 +36,14 @@ _CELL = (
 )
 _RECORDS = TypeAdapter(list[Record])
 # What the columns that came with a version read as in older files.
-_SINCE: dict[int, dict[str, Any]] = {2: {"parent": "", "numerics": None}, 3: {"size": 0}}
+_SINCE: dict[int, dict[str, Any]] = {
+    2: {"parent": "", "numerics": None},
+    3: {"size": 0},
+    4: {"repeat": 0, "settled": "", "spent_s": 0.0, "counters": {}},
+}
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
+_NUMBER_MAP = pa.map_(pa.string(), pa.float64())
 _SERIES = pa.struct(
     {
         "name": pa.string(),
@@ -106,6 +111,7 @@ _HOST = pa.struct(
         "hypervisor": pa.string(),
         "python": pa.string(),
         "packages": _TEXT_MAP,
+        "counters": pa.string(),
     }
 )
 _SCHEMA = pa.schema(
@@ -122,6 +128,9 @@ _SCHEMA = pa.schema(
         "scenario": pa.string(),
         "threads": pa.int64(),
         "batch": pa.int64(),
+        "repeat": pa.int64(),
+        "settled": pa.string(),
+        "spent_s": pa.float64(),
         "budget": pa.string(),
         "family": pa.string(),
         "title": pa.string(),
@@ -141,7 +150,8 @@ _SCHEMA = pa.schema(
         "artifact": _ARTIFACT,
         "settings": _TEXT_MAP,
         "versions": _TEXT_MAP,
-        "noise": pa.map_(pa.string(), pa.float64()),
+        "noise": _NUMBER_MAP,
+        "counters": _NUMBER_MAP,
         "notes": pa.list_(pa.string()),
         "host": _HOST,
     }
@@ -160,6 +170,7 @@ _OUTCOME = (
     "settings",
     "versions",
     "noise",
+    "counters",
     "notes",
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import TypeAdapter
 
-from cpufit import measure
+from cpufit import disturbance, measure
 from cpufit.artifacts import cache, storage
-from cpufit.errors import CpufitError
-from cpufit.probes import energy, memory, noise
+from cpufit.errors import CpufitError, UnavailableError
+from cpufit.probes import counters, energy, memory, micro, noise
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import Step
+from cpufit.runtimes.burdened import Burdened
 from cpufit.schema import Job, Memory, Message, Outcome
 
 if TYPE_CHECKING:
@@ -85,14 +87,19 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
     say(Message(stage="loading"))
     runtime = load_runtime(job.cell.runtime)
     meter = energy.Total(_IDLE_S) if job.scenario.procedure == "energy" else None
-    options = measure.load_options(job.cell, job.scenario, job.model.task)
-    before = noise.snapshot()
+    options = measure.load_options(job.cell, job.scenario, job.model.task, job.repeat)
+    read = _counters()  # opened before the runtime starts its threads, so that they are counted
+    real, before = runtime.clock is time.perf_counter_ns, micro.probe()
     with memory.Watch(sample=job.scenario.procedure == "memory") as watch:
         start = runtime.clock()
         session = runtime.load(artifact, options)
         load_ns = runtime.clock() - start
+        if job.extra_work:
+            session = Burdened(session, job.extra_work, runtime.clock)
         with closing(session):
-            measured = _run(job, session, runtime.clock, say, meter)
+            quiet = noise.snapshot()
+            measured = _run(job, session, runtime.clock, say, meter, read)
+            disturbed = noise.difference(quiet, noise.snapshot())
             watch.look()
     return Outcome(
         status="ok",
@@ -111,13 +118,20 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
         ),
         settings=dict(session.settings),
         versions=dict(runtime.versions()),
-        noise=noise.difference(before, noise.snapshot()),
-        notes=(*measured.notes, *artifact.notes, *session.notes),
+        # Nothing disturbs a runtime on a clock of its own.
+        noise=disturbed | micro.compared(before, micro.probe()) if real else {},
+        counters=measured.counters,
+        notes=(*measured.notes, *disturbance.remarks(disturbed), *artifact.notes, *session.notes),
     )
 
 
 def _run(
-    job: Job, session: Session, clock: Callable[[], int], say: Say, meter: energy.Total | None
+    job: Job,
+    session: Session,
+    clock: Callable[[], int],
+    say: Say,
+    meter: energy.Total | None,
+    read: Callable[[], dict[str, float]],
 ) -> measure.Measured:
     """Do what the scenario's procedure asks of a loaded session."""
     if job.scenario.procedure == "frames":
@@ -127,11 +141,21 @@ def _run(
         say(Message(stage="measuring"))
         return measure.once(found, clock)
     if meter is None:
+        for probe in found:
+            probe.meter = read
         return measure.time_session(found, job.budget, clock, lambda s: say(Message(stage=s)))
     say(Message(stage="reading energy"))
     first_ns = measure.warm_up(found, job.budget, clock)
     series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
     return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
+
+
+def _counters() -> Callable[[], dict[str, float]]:
+    """Return what reads the hardware counters; an empty reading where there are none."""
+    try:
+        return counters.Counters().read
+    except UnavailableError:
+        return dict
 
 
 def _run_frames(job: Job, session: Session, clock: Callable[[], int], say: Say) -> measure.Measured:

@@ -8,8 +8,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cpufit import analyse, config, store
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cpufit.analyse import Row
 
 SLOW = {"load_ms": 5, "prefill_ms_per_token": 6, "decode_ms": 40, "jitter": 0.05}
 FAST = {"load_ms": 5, "first_ms": 9, "infer_ms": 4, "jitter": 0.05}
@@ -44,6 +48,11 @@ def cpufit(*words: str | Path, cwd: Path) -> Said:
         timeout=120,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def cells(folder: Path) -> list[Row]:
+    """Return the newest run's cells, each with its processes."""
+    return analyse.rows(store.read([store.newest(folder)]), config.load_settings().thresholds)
 
 
 def timings(folder: Path, name: str, **values: object) -> Path:

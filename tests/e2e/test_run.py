@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,12 +18,16 @@ from cpufit.catalog import pick
 from cpufit.config import load_settings
 from cpufit.run import fit
 from cpufit.schema import Artifact, Cell, Input
-from tests.e2e.helpers import FAST, cpufit, timings
+from tests.e2e.helpers import FAST, cells, cpufit, timings
 from tests.samples import CARDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SHORT: dict[str, Any] = {
+    "half_width": 1, "processes": (1, 1), "process_s": (0, 1), "cell_s": 1,
+    "warmup_s": 0, "timeout_s": 2,
+}  # fmt: skip
 RAPID = ("--cache", "cache", "--budget", "rapid")
 
 
@@ -49,17 +53,19 @@ def test_a_fake_run_gives_the_same_samples_every_time(tmp_path: Path) -> None:
     series = []
     for folder in ("a", "b"):
         assert cpufit(*words, "-o", folder, cwd=tmp_path).code == 0
-        (record,) = store.read([store.newest(tmp_path / folder)])
-        series.append((record.outcome.series, record.outcome.load_ns, record.outcome.first_ns))
+        (row,) = cells(tmp_path / folder)
+        outcomes = [record.outcome for record in row.records]
+        series.append([(o.series, o.load_ns, o.first_ns) for o in outcomes])
+        assert row.metrics[0].n >= 3 * 18  # what fits into two seconds, thrice
     assert series[0] == series[1]
-    assert len(series[0][0][0].values) >= 64
+    assert len({str(process) for process in series[0]}) == len(series[0]) >= 3
 
 
 def test_a_model_of_the_users_own(tmp_path: Path) -> None:
     path = timings(tmp_path, "mine", **FAST)
     said = cpufit("run", path.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path)
     assert said.code == 0, said
-    (record,) = store.read([store.newest(tmp_path / "out")])
+    ((record, *_),) = (row.records for row in cells(tmp_path / "out"))
     assert (record.cell.model, record.cell.weights) == ("mine", "real")
     assert record.outcome.load_ns == 5_000_000
     assert record.outcome.first_ns > 10_000_000
@@ -71,7 +77,7 @@ def test_a_variant_is_measured_beside_its_model(tmp_path: Path) -> None:
         "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path,
     )  # fmt: skip
     assert said.code == 0, said
-    whole, pruned = store.read([store.newest(tmp_path / "out")])
+    whole, pruned = (row.record for row in cells(tmp_path / "out"))
     assert [r.cell.card for r in (whole, pruned)] == ["gpt2", "gpt2@ffn60"]
     assert (pruned.cell.model, pruned.cell.variant) == ("gpt2", "ffn60")
     assert (whole.parent, pruned.parent) == ("", "gpt2")
@@ -87,7 +93,7 @@ def test_cards_of_the_users_own(tmp_path: Path) -> None:
         "-o", "out", *RAPID, cwd=tmp_path,
     )  # fmt: skip
     assert said.code == 0, said
-    llm, encoder, file = store.read([store.newest(tmp_path / "out")])
+    llm, encoder, file = (row.record for row in cells(tmp_path / "out"))
     assert [r.cell.id.rsplit("/", 1)[0] for r in (llm, encoder, file)] == [
         "tiny/int4/fake/latency",
         "small/int8/fake/latency",
@@ -96,7 +102,8 @@ def test_cards_of_the_users_own(tmp_path: Path) -> None:
     assert (llm.title, llm.parameters, llm.macs) == ("Tiny", 74_560, 67_840)
     said = cpufit("run", "--resume", "-o", "out", "--cache", "cache", cwd=tmp_path)
     assert said.code == 0, said
-    assert "3 kept from before" in said.out
+    kept = sum(len(row.records) for row in cells(tmp_path / "out"))
+    assert f"{kept} processes kept from before; about 0:00" in said.out
 
 
 def test_the_cache_stays_as_small_as_asked(tmp_path: Path) -> None:
@@ -162,7 +169,7 @@ def test_a_cell_that_fails_is_a_record_with_a_reason(
         "run", bad.name, good.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path
     )
     assert said.code == 0, said
-    first, second = store.read([store.newest(tmp_path / "out")])
+    first, second = (row.record for row in cells(tmp_path / "out"))
     assert first.outcome.status == status
     assert reason in first.outcome.reason
     assert second.outcome.status == "ok"
@@ -192,7 +199,7 @@ def test_a_hang_is_killed_after_the_budgets_time(tmp_path: Path) -> None:
             name="m", title="", family="vision", parameters=0, macs=0, source="", file=str(path)
         ),
         scenario=Scenario(name="latency", title="", procedure="latency"),
-        budget=Budget(name="b", title="", samples=1, min_s=0, max_s=1, warmup_s=0, timeout_s=2),
+        budget=Budget(name="b", title="", samples=1, **SHORT),
         cache=str(tmp_path),
         artifact=Artifact(key="", path=str(path), size_bytes=1, parameters=0, format="", recipe=""),
     )
@@ -227,9 +234,10 @@ def test_ctrl_c_keeps_what_is_measured_and_resume_goes_on(tmp_path: Path) -> Non
     timings(tmp_path, "stuck", **FAST)  # mended
     said = cpufit("run", "--resume", "-o", "out", "--cache", "cache", cwd=tmp_path)
     assert said.code == 0, said
-    assert "1 kept from before" in said.out
-    records = store.read([store.newest(tmp_path / "out")])
-    assert [r.cell.model for r in records] == ["m0", "stuck", "m1", "m2"]
+    assert "1 process kept from before" in said.out
+    found = cells(tmp_path / "out")
+    assert [row.record.cell.model for row in found] == ["m0", "stuck", "m1", "m2"]
+    assert all(row.ok and row.records[-1].settled for row in found)
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 1
 
 
@@ -253,6 +261,32 @@ def test_the_child_sees_only_the_environment_it_may(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     assert {"OMP_NUM_THREADS", "PYTHONPATH"}.isdisjoint(child.environment())
     assert child.environment()["PATH"] == os.environ["PATH"]
+
+
+def test_processes_of_cells_take_turns_until_each_is_settled(tmp_path: Path) -> None:
+    steady = timings(tmp_path, "steady", **FAST)
+    lucky = timings(tmp_path, "lucky", luck=0.3, **FAST)
+    said = cpufit(
+        "run", steady.name, lucky.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path
+    )
+    assert said.code == 0, said
+    one, other = cells(tmp_path / "out")
+    assert [record.repeat for record in other.records] == list(range(4))
+    assert one.records[-1].settled == f"within 10% and clear after {len(one.records)} processes"
+    assert other.records[-1].settled == "the most processes of the budget, 4"
+    first = [r.cell.model for r in store.read([store.newest(tmp_path / "out")])[:4]]
+    assert sorted(first[:2]) == sorted(first[2:]) == ["lucky", "steady"]
+    assert one.metrics[0].estimate.half_width < 0.1 < other.metrics[0].estimate.half_width
+    lines = [line for line in said.out.splitlines() if line.startswith("[2/2] ")]
+    assert "4 processes [under]" in " ".join(lines)
+
+
+def test_the_method_is_held_against_recorded_processes(tmp_path: Path) -> None:
+    said = cpufit("selftest", "--recorded", cwd=tmp_path)
+    assert said.code == 0, said
+    assert "coverage of the 95 % interval, budget quick: " in said.out
+    assert said.out.splitlines()[-1] == "all as asked"
+    assert "give 12 or more" in cpufit("selftest", "--processes", "3", cwd=tmp_path).mistake
 
 
 def _too_large(cell: Cell, tmp_path: Path, artifact: Artifact | None = None) -> str:

@@ -40,9 +40,9 @@ def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> No
     results = store.create(tmp_path / "run-1.parquet", "")
 
     def once() -> None:
-        artifact, outcome, _ = flow.run_cell(cell, plan, place, Nobody(), {})
-        assert outcome.status == "ok", outcome
-        results.add([replace(RECORD, outcome=outcome, artifact=artifact)])
+        made = flow.run_cell(cell, plan, place, Nobody(), {})
+        assert made.outcome.status == "ok", made
+        results.add([replace(RECORD, outcome=made.outcome, artifact=made.artifact)])
 
     benchmark.pedantic(once, rounds=10, warmup_rounds=1)
 
@@ -107,5 +107,6 @@ def _fake_plan(folder: Path, **values: object) -> tuple[Plan, Cell]:
         models={model.name: model},
         scenarios={"latency": scenario},
         budget=config.load_settings().budgets["rapid"],
+        thresholds=config.load_settings().thresholds,
     )
     return plan, cell

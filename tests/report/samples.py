@@ -93,6 +93,9 @@ def samples(name: str, centre: float, n: int) -> tuple[float, ...]:
     return tuple((centre * MS * (1 + spread)).round().tolist())
 
 
+HOG = {"wall_s": 10.0, "cpu_s": 28.0, "foreign_s": 24.0, "steal_s": 0.02}
+
+
 def series(name: str, cell: str, ms: float, n: int, size: int = 1, items: int = 1) -> Series:
     values = samples(f"{cell}/{name}/{size}", ms, n)
     return Series(name=name, unit="ns", size=size, items=items, values=values)
@@ -434,8 +437,34 @@ def caption_record(n: int = 5) -> Record:
     )
 
 
+def in_processes(whole: Record, count: int) -> list[Record]:
+    """Deal a record's samples out to processes, each with luck of its own."""
+    lucks = [1 + 0.04 * ((7 * repeat + 3) % 5 - 2) / 2 for repeat in range(count)]
+    return [
+        replace(
+            whole,
+            repeat=repeat,
+            spent_s=4.5,
+            settled="within 5% and clear after 3 processes" if repeat == count - 1 else "",
+            outcome=replace(
+                whole.outcome,
+                series=tuple(
+                    replace(s, values=tuple(v * luck for v in s.values[repeat::count]))
+                    for s in whole.outcome.series
+                ),
+            ),
+        )
+        for repeat, luck in enumerate(lucks)
+    ]
+
+
+def disturbed(whole: Record) -> Record:
+    """Return the record of a process beside which something else ran."""
+    return replace(whole, outcome=replace(whole.outcome, noise=HOG))
+
+
 def realistic(n: int = 128) -> list[Record]:
-    """Return some seventy records of one host."""
+    """Return some ninety records of one host, a few cells in three processes."""
     return [
         *llm_records(n),
         *language_records(n),
@@ -443,7 +472,9 @@ def realistic(n: int = 128) -> list[Record]:
         memory_record(),
         energy_record(),
         batched_llm(),
-        *infer_records(n),
+        *(process for found in infer_records(n)[:9] for process in in_processes(found, 3)),
+        disturbed(infer_records(n)[9]),
+        *infer_records(n)[10:],
         frames_record(n, 46),
         smaller_pictures(n),
         caption_record(n),

@@ -143,8 +143,8 @@ def test_no_record_is_dropped_whatever_its_status(settings: Settings) -> None:
     page = html.render(records, settings)
     body = re.search(r'<table class="cells".*?</table>', page, re.DOTALL)
     assert body is not None
-    assert body[0].count("<tr") == len(records) + 1
-    assert len(island(page)["rows"]) == len(records)
+    assert body[0].count("<tr") == len({record.cell.id for record in records}) + 1
+    assert len(island(page)["rows"]) == len({record.cell.id for record in records})
     for record in samples.unmeasured():
         reason = record.outcome.reason.replace("'", "&#39;")
         assert reason in body[0]
@@ -166,9 +166,10 @@ def test_details_hold_what_was_recorded(settings: Settings) -> None:
     data = island(html.render([record], settings))
     sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
     measured = {line[0]: line[1:] for line in sections["Measured"]}
-    assert measured["TTFT at 128 tokens"][2] == "128"
-    assert measured["TTFT at 512 tokens"][1] == "n too small"
-    assert measured["TTFT at 512 tokens"][2] == "32"
+    assert measured["TTFT at 128 tokens"][1] == "unknown: one process"
+    assert measured["TTFT at 128 tokens"][4] == "128"
+    assert measured["TTFT at 512 tokens"][3] == "n too small"
+    assert measured["TTFT at 512 tokens"][4] == "32"
     assert ["llama-cpp-python", "0.3.36"] in sections["Versions"]
     assert ["threads", "4"] in sections["Settings"]
     assert ["Format", "Q4_K_M"] in sections["Artifact"]
@@ -177,9 +178,24 @@ def test_details_hold_what_was_recorded(settings: Settings) -> None:
 
 def test_shared_sections_are_kept_once(settings: Settings) -> None:
     record = samples.llm_records(5)[0]
+    slower = replace(record, cell=replace(record.cell, threads=8))
     once = island(html.render([record], settings))["sections"]
-    twice = island(html.render([record, record], settings))["sections"]
-    assert twice == once
+    twice = island(html.render([record, slower], settings))["sections"]
+    assert len(twice) == len(once) + 1  # the cell's own name
+
+
+def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
+    calm = samples.in_processes(samples.infer_records(60)[0], 4)
+    data = island(html.render([calm[0], samples.disturbed(calm[1]), *calm[2:]], settings))
+    sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
+    assert [line[2] for line in sections["Processes"][1:]] == [
+        "",
+        "other programs used 30.0% of the CPU",
+        "",
+        "",
+    ]
+    assert ["Processes", "3 processes, 1 disturbed set aside"] in sections["Run"]
+    assert " to " in sections["Measured"][1][2]
 
 
 def test_each_host_has_its_recommendation(settings: Settings) -> None:

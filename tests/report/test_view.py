@@ -116,7 +116,7 @@ def test_cell_words_of_a_language_model(settings: Settings) -> None:
     assert words.rate[0].endswith(" tokens/s")
     assert words.rate[1].startswith("TPOT ")
     assert words.memory == ("318 MB", "+257 MB")
-    assert words.samples == "128"
+    assert words.samples == ("128", "1 process")
     assert words.host == ""
 
 
@@ -149,7 +149,7 @@ def test_cosines_below_what_the_precision_keeps_are_flagged(settings: Settings) 
     assert cells.cell_row(row(far(0.9899), settings), names).cosine == ("0.9899", "below 0.99")
     assert cells.cell_row(row(far(0.9901), settings), names).cosine == ("0.9901",)
     assert cells.cell_row(row(samples.real_llm(5), settings), names).keys[12] is None
-    block = view.page([far(0.5), far(0.4)], settings).hosts[0]
+    block = view.page([far(0.5), replace(far(0.4), run_id="later")], settings).hosts[0]
     assert block.inexact_heading == "Outputs far from float32: 1 of 1 checked"
     assert [view.inexact_words(one) for one in block.inexact] == [
         "cosine 0.4000, INT8 should keep 0.99"

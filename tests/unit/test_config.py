@@ -99,7 +99,7 @@ def test_the_quick_suite_measures_every_model_of_the_tiers() -> None:
 
 def test_settings_are_complete() -> None:
     settings = config.load_settings()
-    assert list(settings.budgets) == ["rapid", "quick", "full"]
+    assert list(settings.budgets) == ["rapid", "quick", "full", "audit"]
     assert [tier.name for tier in settings.tiers] == ["low", "mid", "high"]
     assert {s.procedure for s in settings.scenarios.values()} == {
         "latency",

@@ -285,6 +285,7 @@ def go(
             models=load_models(),
             scenarios=settings.scenarios,
             budget=settings.budgets["rapid"],
+            thresholds=settings.thresholds,
         )
         results = store.create(tmp_path / "out" / "run-1.parquet", "{}")
         place = flow.Place(output=tmp_path / "out", cache=tmp_path / "cache")
@@ -334,7 +335,7 @@ def test_ctrl_c_leaves_no_sample_behind(go: Any) -> None:
 
 
 def test_what_an_earlier_run_found_is_not_asked_again(go: Any) -> None:
-    wanted = cell("smollm2-135m", "int4", "llama.cpp")
+    wanted = replace(cell("smollm2-135m", "int4", "llama.cpp"), threads=7)
     earlier = replace(RECORD, cell=wanted, outcome=replace(RECORD.outcome, numerics=FOUND))
     records, children = go(lambda job: child.Reply(), "int4", done=(earlier,))
     assert "check" not in children.tasks

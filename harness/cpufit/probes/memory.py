@@ -111,7 +111,7 @@ def _parse(text: str) -> dict[str, int]:
 def _read_cgroup(v2: str, v1: str) -> int:
     """Read a number of the own cgroup (v2 by its path, else v1's root); 0 for 'max' or nothing."""
     root = Path("/sys/fs/cgroup")
-    for path in (root / _own_group() / v2, root / v2, root / v1):
+    for path in (own_cgroup() / v2, root / v2, root / v1):
         try:
             text = path.read_text(encoding="ascii").strip()
         except OSError:
@@ -121,9 +121,11 @@ def _read_cgroup(v2: str, v1: str) -> int:
     return 0
 
 
-def _own_group() -> str:
+def own_cgroup() -> Path:
+    """Return the folder of this process's control group (v2); the root's where it has none."""
+    root = Path("/sys/fs/cgroup")
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return ""
-    return next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")
+        return root
+    return root / next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")

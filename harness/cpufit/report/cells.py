@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, units
+from cpufit import analyse, stats, units
 from cpufit.report.figures import response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.analyse import Metric, Row
+    from cpufit.schema import Series
 
 # Columns in the table's order: key in the data of report.js, heading, whether it sorts by number.
 COLUMNS = (
@@ -33,6 +35,7 @@ COLUMNS = (
 )
 NO_THRESHOLD, NOT_MEASURED = "no threshold", "not measured"
 TOO_SMALL = "n too small"
+_HARDLY_KNOWN = 1.0  # half an interval, as a share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class CellRow:
     threads: str
     response: tuple[str, ...]
     rate: tuple[str, ...]
-    samples: str
+    samples: tuple[str, ...]
     memory: tuple[str, ...]
     size: str
     load: str
@@ -59,7 +62,7 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
     """Put one record into words, measured or not; `hosts` is each fingerprint's name."""
     record, cell, outcome = row.record, row.record.cell, row.record.outcome
     main, speed, word = response(row), _speed(row), verdict(row)
-    peak = outcome.memory.peak_bytes if outcome.memory else None
+    peak = row.memory.peak_bytes if row.memory else None
     size = record.artifact.size_bytes if record.artifact else None
     model = record.title or cell.card
     counted = main or speed
@@ -71,12 +74,12 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
         threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
         response=_response_words(row, main),
         rate=_rate_words(row, speed),
-        samples=str(counted.n) if counted else "",
+        samples=(str(counted.n), processes(row)) if counted else ("",),
         memory=_memory_words(row),
         size=units.size(size) if size else "",
         load=units.duration(outcome.load_ns) if outcome.load_ns else "",
         cosine=_cosine_words(row),
-        verdict=(word, _worst_words(row)) if word in ("over", "undecided") else (word,),
+        verdict=_all_verdict_words(row, word),
         keys=(
             model.lower(), cell.weights, cell.precision, cell.runtime, cell.scenario,
             cell.threads + cell.batch / 1e6, round(main.p50) if main else None,
@@ -92,6 +95,26 @@ def verdict(row: Row) -> str:
     if not row.ok:
         return NOT_MEASURED
     return row.verdict or NO_THRESHOLD
+
+
+def processes(row: Row) -> str:
+    """Return how many processes were measured, and what disturbed them."""
+    if not row.ok or not row.metrics:
+        return ""
+    count = len(row.used)
+    words = f"{count} process{'es' * (count > 1)}"
+    if row.disturbed:
+        return f"{words}, disturbed: {next(iter(row.disturbances.values()))[0]}"
+    set_aside = len(row.records) - count
+    return f"{words}, {set_aside} disturbed set aside" if set_aside else words
+
+
+def plus_minus(metric: Metric) -> str:
+    """Return half the 95 % interval: ' ±3 %'; '' where there is none."""
+    share = metric.estimate.half_width
+    if share > _HARDLY_KNOWN:
+        return " ±100 % or more" if isfinite(share) else ""
+    return f" ±{units.significant(100 * share, 2)} %"
 
 
 def percentile_words(metric: Metric) -> str:
@@ -123,13 +146,17 @@ def _speed(row: Row) -> Metric | None:
 def _response_words(row: Row, main: Metric | None) -> tuple[str, ...]:
     if main is None:
         return ("",)
+    value = units.duration(main.p50) + plus_minus(main)
     if main.name != "ttft":
-        return (units.duration(main.p50), percentile_words(main))
+        return (value, percentile_words(main))
     longer = [metric for metric in row.metrics if metric.name == "ttft" and metric is not main]
     return (
-        units.duration(main.p50),
+        value,
         f"{percentile_words(main)}, TTFT@{main.size}",
-        *(f"p50 {units.duration(metric.p50)}, TTFT@{metric.size}" for metric in longer),
+        *(
+            f"p50 {units.duration(metric.p50)}{plus_minus(metric)}, TTFT@{metric.size}"
+            for metric in longer
+        ),
     )
 
 
@@ -138,8 +165,8 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
         return ("",)
     if speed.unit == "j":
         what = "inference" if speed.name == "energy" else "token"
-        return (_value(speed, speed.p50), f"per {what}")
-    words = [rate_words(speed)]
+        return (_value(speed, speed.p50) + plus_minus(speed), f"per {what}")
+    words = [rate_words(speed) + plus_minus(speed)]
     if speed.name == "tpot":
         words.append(f"TPOT {units.duration(speed.p50)}")
     elif speed.name == "frame":
@@ -153,7 +180,7 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
 
 
 def _memory_words(row: Row) -> tuple[str, ...]:
-    memory = row.record.outcome.memory
+    memory = row.memory
     if memory is None:
         return ("",)
     return (
@@ -174,6 +201,11 @@ def _cosine_words(row: Row) -> tuple[str, ...]:
     lowest = analyse.LOWEST_COSINE[row.record.cell.precision]
     words = units.cosine(row.cosine)
     return (words, f"below {lowest:g}") if row.inexact else (words,)
+
+
+def _all_verdict_words(row: Row, word: str) -> tuple[str, ...]:
+    ratio = (_worst_words(row),) if word in ("over", "undecided") else ()
+    return (word, *ratio, *(("disturbed",) if row.disturbed else ()))
 
 
 def _worst_words(row: Row) -> str:
@@ -224,7 +256,9 @@ def _sections(row: Row) -> list[Section]:
         ("Artifact", _artifact_pairs(row)),
         ("Settings", _pairs(outcome.settings)),
         ("Versions", _pairs(outcome.versions)),
-        ("Noise", _pairs({key: units.significant(v) for key, v in outcome.noise.items()})),
+        ("Processes", _process_table(row)),
+        ("Hardware counters", _numbers(outcome.counters)),
+        ("Noise of the first process", _numbers(outcome.noise)),
         ("Notes", [["", note] for note in outcome.notes]),
         ("Cell", _pairs({"Id": record.cell.id})),
     ]
@@ -235,12 +269,43 @@ def _pairs(values: Mapping[str, str]) -> list[list[str]]:
     return [[key, value] for key, value in values.items() if value]
 
 
+def _numbers(values: Mapping[str, float]) -> list[list[str]]:
+    return _pairs({key: units.significant(value) for key, value in values.items()})
+
+
+def _process_table(row: Row) -> list[list[str]]:
+    """Return one line of each process: its medians, and what disturbed it."""
+    if len(row.records) < 2:
+        return []
+    lines = [
+        [
+            f"{record.repeat + 1}, {record.recorded_at[11:19]}",
+            ", ".join(
+                f"{analyse.LABELS[s.name]} {_series_median(s)}"
+                for s in record.outcome.series
+                if s.values and s.name in analyse.LABELS
+            )
+            or record.outcome.status,
+            "; ".join(row.disturbances.get(record.repeat, ())),
+        ]
+        for record in row.records
+    ]
+    return [["", "p50", "disturbed by"], *lines]
+
+
+def _series_median(series: Series) -> str:
+    value = stats.percentile(series.values, 0.5)
+    return units.duration(value) if series.unit == "ns" else f"{units.significant(value)} J"
+
+
 def _metric_table(row: Row) -> list[list[str]]:
-    head = ["", "p50", "p90", "n", "rate", "verdict"]
+    head = ["", "p50", "95 % interval", "spread: in, between", "p90", "n", "rate", "verdict"]
     lines = [
         [
             metric.label,
             _value(metric, metric.p50),
+            _interval_words(metric),
+            f"{metric.estimate.within:.1%}, {metric.estimate.between:.1%}",
             TOO_SMALL if metric.p90 is None else _value(metric, metric.p90),
             str(metric.n),
             rate_words(metric),
@@ -251,6 +316,13 @@ def _metric_table(row: Row) -> list[list[str]]:
     return [head, *lines] if lines else []
 
 
+def _interval_words(metric: Metric) -> str:
+    if metric.estimate.interval is None:
+        return "unknown: one process"
+    low, high = (_value(metric, limit) for limit in metric.estimate.interval)
+    return f"{low} to {high}"
+
+
 def _verdict_words(metric: Metric) -> str:
     if metric.verdict is None:
         return NO_THRESHOLD
@@ -259,7 +331,7 @@ def _verdict_words(metric: Metric) -> str:
 
 
 def _memory_pairs(row: Row) -> list[list[str]]:
-    memory = row.record.outcome.memory
+    memory = row.memory
     if memory is None:
         return []
     return _pairs(
@@ -288,8 +360,10 @@ def _run_pairs(row: Row) -> list[list[str]]:
             "Run": record.run_id,
             "Recorded": record.recorded_at,
             "Budget": record.budget,
+            "Processes": processes(row),
+            "Cell ended": row.records[-1].settled,
             "Sampling ended": outcome.stop,
-            "Budget's sample count": ("reached" if outcome.valid else "not reached")
+            "Samples the budget asks of a process": ("reached" if outcome.valid else "not reached")
             if row.ok
             else "",
             "Load": units.duration(outcome.load_ns) if outcome.load_ns else "",

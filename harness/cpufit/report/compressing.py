@@ -114,7 +114,7 @@ def _file(row: Row) -> int:
 
 
 def _peak(row: Row) -> int:
-    return row.record.outcome.memory.peak_bytes if row.record.outcome.memory else 0
+    return row.memory.peak_bytes if row.memory else 0
 
 
 def _response(row: Row, parent: Row | None) -> Words:

@@ -124,7 +124,7 @@ def _thin(values: Sequence[float]) -> list[float]:
 def _memory(
     name: str, measured: Sequence[Row], host: Host, tiers: Sequence[Tier]
 ) -> Drawing | None:
-    pairs = [(row, m.peak_bytes) for row in measured if (m := row.record.outcome.memory)]
+    pairs = [(row, m.peak_bytes) for row in measured if (m := row.memory)]
     best = _best(pairs, lambda pair: -pair[1])  # the scenario that takes most
     if not best:
         return None
@@ -175,7 +175,7 @@ def _memory_axis(axes: Axes, peak: float, marks: dict[float, str]) -> None:
 
 
 def _stack(axes: Axes, top: float, row: Row, peak: float) -> None:
-    memory = row.record.outcome.memory
+    memory = row.memory
     assert memory is not None
     _name(axes, top, row, units.size(peak), svg.INK)
     pinned = peak - memory.file_bytes

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cpufit import analyse, sizing, units
+from cpufit.report import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +37,11 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def cell_table(rows: Sequence[Row]) -> Table:
     """Return the live table of finished cells."""
-    columns = "model weights prec runtime scenario result >peak >cosine verdict".split()
+    columns = "model weights prec runtime scenario result >peak >cosine processes verdict".split()
     found = table("", columns, ())
     for row in rows:
-        cell, outcome = row.record.cell, row.record.outcome
-        peak = units.size(outcome.memory.peak_bytes) if outcome.memory else ""
+        cell = row.record.cell
+        peak = units.size(row.memory.peak_bytes) if row.memory else ""
         found.add_row(
             cell.card,
             cell.weights,
@@ -50,6 +51,7 @@ def cell_table(rows: Sequence[Row]) -> Table:
             headline(row),
             peak,
             cosine(row),
+            cells.processes(row),
             verdict(row),
         )
     return found
@@ -59,6 +61,7 @@ def cell_line(row: Row) -> str:
     """Return one finished cell as a line of plain text, for logs and pipes."""
     words = f"{row.record.cell.id}: {headline(row)}"
     words += f", cosine {found}" if (found := cosine(row).plain) else ""
+    words += f", {found}" if (found := cells.processes(row)) else ""
     return words + (f" [{found}]" if (found := verdict(row).plain) else "")
 
 
@@ -68,13 +71,14 @@ def headline(row: Row) -> str:
     if not row.ok:
         return f"{outcome.status}: {outcome.reason}"
     if row.record.cell.scenario == "memory" or not row.metrics:
-        used = outcome.memory
+        used = row.memory
         over = used.peak_bytes - used.baseline_bytes if used else 0
         return f"{units.size(over)} over the bare process"
     if (frame := row.metric("frame")) is not None:
         stages = [metric for metric in row.metrics if metric is not frame]
         parts = ", ".join(f"{metric.label} {units.duration(metric.p50)}" for metric in stages)
-        return f"frame p50 {units.duration(frame.p50)} ({parts}), {row.fps_words}"
+        value = f"{units.duration(frame.p50)}{cells.plus_minus(frame)}"
+        return f"frame p50 {value} ({parts}), {row.fps_words}"
     return ", ".join(_figure(metric) for metric in row.metrics)
 
 
@@ -152,16 +156,17 @@ def _sentences(title: str, lines: Sequence[str]) -> list[RenderableType]:
 
 
 def _figure(metric: Metric) -> str:
+    sure = cells.plus_minus(metric)
     if metric.unit == "j":
-        return f"{metric.label} {units.significant(metric.p50)} J"
+        return f"{metric.label} {units.significant(metric.p50)} J{sure}"
     if metric.name in ("prefill", "decode"):
-        return f"{metric.label} {units.significant(metric.rate)} tokens/s"
+        return f"{metric.label} {units.significant(metric.rate)} tokens/s{sure}"
     if metric.name == "batch":
-        return f"{metric.label} {units.significant(metric.rate)} items/s"
+        return f"{metric.label} {units.significant(metric.rate)} items/s{sure}"
     if metric.name == "tpot":
-        return f"{units.significant(metric.rate)} tokens/s"
+        return f"{units.significant(metric.rate)} tokens/s{sure}"
     names = {"ttft": f"TTFT@{metric.size}", "encode": metric.label}
-    return f"{names.get(metric.name, 'p50')} {units.duration(metric.p50)}"
+    return f"{names.get(metric.name, 'p50')} {units.duration(metric.p50)}{sure}"
 
 
 def _scenario(record: Record) -> str:

@@ -73,6 +73,7 @@ class Run:
     dates: str
     budget: str
     cells: int
+    processes: int
     host: str
 
 
@@ -250,7 +251,7 @@ def against(flag: Flag) -> str:
     metric, limit = flag.metric, units.duration(flag.metric.threshold)
     words = f"{units.significant(metric.ratio, 2)} times the {limit} threshold"
     if metric.verdict == "undecided":
-        return f"{words}; undecided, {metric.n} samples are too few"
+        return f"{words}; undecided, {flag.why}"
     # The verdict is about p90, which a small n lets us judge but not state.
     return f"{words} already at p50" if metric.figure_name == "p50" else words
 
@@ -331,6 +332,7 @@ def host_facts(host: Host) -> tuple[tuple[str, str], ...]:
         ("Turbo", host.turbo),
         ("Virtualised", host.hypervisor or "no hypervisor seen"),
         ("Python", host.python),
+        ("Hardware counters", host.counters),
         ("Packages", packages),
         ("Fingerprint", host.fingerprint),
     )
@@ -368,7 +370,7 @@ def _runs(table: Sequence[Row], names: dict[str, str]) -> tuple[Run, ...]:
     groups: dict[tuple[str, str], list[Record]] = {}
     for row in table:
         key = (row.record.run_id, row.record.host.fingerprint)
-        groups.setdefault(key, []).append(row.record)
+        groups.setdefault(key, []).extend(row.records)
     return tuple(_run(records, names) for records in groups.values())
 
 
@@ -379,7 +381,8 @@ def _run(records: Sequence[Record], names: dict[str, str]) -> Run:
         id=records[0].run_id,
         dates=first if first == last else f"{first} to {last}",
         budget=", ".join(_distinct(record.budget for record in records)),
-        cells=len(records),
+        cells=len({record.cell.id for record in records}),
+        processes=len(records),
         host=names[records[0].host.fingerprint],
     )
 

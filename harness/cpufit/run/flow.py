@@ -1,23 +1,26 @@
-"""The whole road of a run: cells in, one process each, a stored record each. Start reading here.
+"""The whole road of a run: cells in, several processes each, a stored record each. Start here.
 
-plan -> for each cell: artifact (made once, in a process of its own) -> fits? -> its precision
-checked (once, likewise) -> measured in a fresh process -> record -> on disk
+plan -> blocks of cells, round after round -> for each cell that is not settled: artifact (made
+once, in a process of its own) -> fits? -> its precision checked (once, likewise) -> measured in a
+fresh process -> record -> on disk -> settled?
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from cpufit import numerics, store
+from cpufit import analyse, numerics, settling, store
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError, DataError, UnavailableError
 from cpufit.probes import energy, host
-from cpufit.run import child, fit
+from cpufit.run import child, fit, rounds
 from cpufit.run.request import from_json, resolve
 from cpufit.runtimes import entry, installed_version
 from cpufit.schema import Job, Outcome, Record
@@ -68,13 +71,23 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What one more process made of a cell."""
+
+    outcome: Outcome
+    artifact: Artifact | None = None
+    log: str = ""  # the traceback of a bug
+    spent_s: float = 0.0  # by the measuring process alone
+
+
+@dataclass(frozen=True)
 class Run:
     """A run that is ready to go: its file exists, nothing has been measured yet."""
 
     plan: Plan
-    cells: tuple[Cell, ...]  # those still to be measured
+    cells: tuple[Cell, ...]  # those not settled yet
     results: store.ResultsFile
-    done: tuple[Record, ...] = ()  # kept from before
+    done: tuple[Record, ...] = ()  # kept from before: processes of any cell
 
 
 def begin(request: Request, place: Place) -> Run:
@@ -90,23 +103,23 @@ def begin(request: Request, place: Place) -> Run:
 
 
 def resume(path: Path, place: Place) -> Run:
-    """Take up what a run's file still lacks: cells never reached, and those that were not ok."""
+    """Take up what a run's file still lacks: cells not settled, and those that were not ok."""
     plan = resolve(from_json(store.request_of(path), path))
     cache.check_writable(place.cache)
     done = tuple(record for record in store.read([path]) if record.outcome.status == "ok")
     strangers = {r.host.fingerprint for r in done} - {host.describe().fingerprint}
     if strangers:
         raise DataError(f"{path} was measured on another host", "start a new run here")
-    ids = {record.cell.id for record in done}
+    ids = {record.cell.id for record in done if record.settled}
     left = tuple(cell for cell in plan.cells if cell.id not in ids)
     return Run(plan, left, store.reopen(path, done), done)
 
 
 def go(run: Run, place: Place, observer: Observer) -> None:
-    """Measure every cell that is left.
+    """Measure every cell until it is settled.
 
-    Raises DataError where the disk refuses; on that and on KeyboardInterrupt every finished cell
-    is stored.
+    Raises DataError where the disk refuses; on that and on KeyboardInterrupt every finished
+    process is stored.
     """
     here = host.describe()
     observer.planned(run.plan, run.done)
@@ -115,19 +128,64 @@ def go(run: Run, place: Place, observer: Observer) -> None:
         for record in run.done
         if record.outcome.numerics
     }
-    for cell in run.cells:
-        observer.started(cell)
-        artifact, outcome, log = run_cell(cell, run.plan, place, observer, checks)
-        if log:
-            outcome = _keep_log(outcome, log, cell, run.results.path)
-        record = _record(cell, run.plan, here, artifact, outcome, run.results.path.stem)
-        run.results.add([record])
-        observer.finished(record)
+    for block in rounds.blocks(run.cells, partial(_size_of, run.plan, place), _room(place)):
+        before = {c.id: tuple(r for r in run.done if r.cell.id == c.id) for c in block}
+        left, index = block, 0
+        while left:
+            for cell in rounds.shuffled(left, index, run.results.path.stem):
+                observer.started(cell)
+                record = _measured(cell, before[cell.id], run, place, observer, checks, here)
+                run.results.add([record])
+                before[cell.id] += (record,)
+                observer.finished(record)
+            left, index = tuple(c for c in left if not before[c.id][-1].settled), index + 1
+
+
+def _measured(
+    cell: Cell,
+    before: tuple[Record, ...],
+    run: Run,
+    place: Place,
+    observer: Observer,
+    checks: Checks,
+    here: Host,
+) -> Record:
+    """Let one more process measure the cell, and see whether that settles it."""
+    made = run_cell(cell, run.plan, place, observer, checks, len(before))
+    if made.log:
+        outcome = _keep_log(made.outcome, made.log, cell, run.results.path)
+        made = replace(made, outcome=outcome)
+    record = _record(cell, run.plan, here, made, run.results.path.stem, len(before))
+    (row,) = analyse.rows([*before, record], run.plan.thresholds)
+    return replace(record, settled=settling.settled(row, run.plan.budget))
+
+
+def _size_of(plan: Plan, place: Place, cell: Cell) -> int:
+    """Return about how large the cell's artifact is; 0 where nobody can make it."""
+    try:
+        request, module = cache.request_of(
+            plan.models[cell.card], cell.precision, cell.runtime, cell.weights, place.cache
+        )
+        return module.estimate_bytes(request)
+    except CpufitError:
+        return 0
+
+
+def _room(place: Place) -> int:
+    """Return what the artifacts of a block may take, so that none is built twice."""
+    room = storage.free_bytes(place.cache) + storage.total_bytes(place.cache)
+    limit = place.cache_limit_bytes
+    return (room if limit is None else min(room, limit)) // 2
 
 
 def run_cell(
-    cell: Cell, plan: Plan, place: Place, observer: Observer, checks: Checks
-) -> tuple[Artifact | None, Outcome, str]:
+    cell: Cell,
+    plan: Plan,
+    place: Place,
+    observer: Observer,
+    checks: Checks,
+    repeat: int = 0,
+) -> Made:
     """Take one cell from its card to its outcome; nothing a cell does ends the run.
 
     A check that is not among `checks` is made and added.
@@ -136,16 +194,19 @@ def run_cell(
         _check_host(cell, plan)
         artifact, outcome, log = _artifact(cell, plan, place, observer)
     except CpufitError as error:
-        return None, Outcome.of_error(error), ""
+        return Made(Outcome.of_error(error))
     if artifact is None or outcome is not None:
-        return artifact, outcome or Outcome(status="failed", reason="no artifact"), log
+        return Made(outcome or Outcome(status="failed", reason="no artifact"), artifact, log)
     checked = _check(cell, plan, place, artifact, observer, checks)
     job = _job("measure", cell, plan, place.cache, artifact)
+    job = replace(job, repeat=repeat, extra_work=plan.extra_work.get(cell.card, 0.0))
+    start = time.monotonic()
     reply = child.ask(job, plan.budget.timeout_s, observer.stage)
+    spent_s = time.monotonic() - start
     outcome = reply.outcome or Outcome(status="failed", reason="no outcome")
     notes = (*outcome.notes, *checked.notes)
     outcome = replace(outcome, numerics=checked.numerics, notes=notes)
-    return artifact, outcome, checked.log + reply.log
+    return Made(outcome, artifact, checked.log + reply.log, spent_s)
 
 
 def _check_host(cell: Cell, plan: Plan) -> None:
@@ -232,24 +293,19 @@ def _job(
     )
 
 
-def _record(
-    cell: Cell,
-    plan: Plan,
-    here: Host,
-    artifact: Artifact | None,
-    outcome: Outcome,
-    run_id: str,
-) -> Record:
-    model = plan.models[cell.card]
+def _record(cell: Cell, plan: Plan, here: Host, made: Made, run_id: str, repeat: int) -> Record:
+    model, artifact = plan.models[cell.card], made.artifact
     if artifact is not None:  # results are passed on: where the file lay is nobody's business
         artifact = replace(artifact, path=Path(artifact.path).name)
     return Record(
         run_id=run_id,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cell=cell,
+        repeat=repeat,
+        spent_s=made.spent_s,
         budget=plan.budget.name,
         host=here,
-        outcome=outcome,
+        outcome=made.outcome,
         artifact=artifact,
         family=model.family,
         title=model.title,

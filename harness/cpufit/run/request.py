@@ -22,7 +22,7 @@ from cpufit.schema import PRECISIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Suite
+    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Suite, Thresholds
 
 SUITE = "quick"
 
@@ -51,6 +51,8 @@ class Plan:
     models: dict[str, Model]  # by card
     scenarios: dict[str, Scenario]
     budget: Budget
+    thresholds: Thresholds
+    extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
 
 
 def from_json(text: str, path: Path) -> Request:
@@ -83,6 +85,7 @@ def resolve(request: Request) -> Plan:
         models=models,
         scenarios=scenarios,
         budget=settings.budgets[budget],
+        thresholds=settings.thresholds,
     )
 
 

@@ -44,6 +44,7 @@ class Timings:
     prefill_ms_per_token: NotNegative = 0.0
     decode_ms: NotNegative = 0.0  # per token of every sequence: one pass over the weights
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0  # widest deviation, as a share
+    luck: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the same, of a process as a whole
     memory_bytes: Annotated[int, Field(ge=0)] = 0  # really allocated while loaded
     fail: Literal["", "error", "crash", "hang", "oom"] = ""  # what the first step does
 
@@ -65,6 +66,7 @@ class FakeSession:
         self._batch = options.batch
         self._advance = advance
         self._random = Random(f"{options.seed} {timings}")  # noqa: S311 - not for secrets
+        self._luck = 1 + timings.luck * (self._random.random() - self._random.random())
         self._first_ms = timings.first_ms
         self._memory = b"\1" * timings.memory_bytes  # ones, so that every page is touched
 
@@ -98,7 +100,7 @@ class FakeSession:
         _fail(self._timings.fail)
         # The difference of two uniform numbers is triangular; unlike a normal one it needs no libm.
         deviation = self._timings.jitter * (self._random.random() - self._random.random())
-        self._advance(round((ms + self._first_ms) * (1 + deviation) * NS_PER_MS))
+        self._advance(round((ms + self._first_ms) * self._luck * (1 + deviation) * NS_PER_MS))
         self._first_ms = 0.0
 
 

@@ -1,0 +1,75 @@
+"""`cpufit selftest` on the terminal: each finding as it comes, and whether all are as asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from cpufit.selftest import all as everything
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from cpufit.run.flow import Place
+    from cpufit.run.request import Plan
+    from cpufit.schema import Cell, Record
+    from cpufit.selftest import Finding
+
+FEWEST = 12
+_MARKS = {True: ("good", "green"), False: ("NOT AS ASKED", "red"), None: ("", "")}
+
+
+class _Status:
+    """Says in one line which process runs; findings go above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.status = console.status("")
+        self._cell, self._done = "", 0
+
+    def planned(self, plan: Plan, done: Sequence[Record]) -> None:
+        """Show nothing yet."""
+
+    def started(self, cell: Cell) -> None:
+        """Show the cell."""
+        self._cell = cell.id
+        self.stage("starting")
+
+    def stage(self, text: str) -> None:
+        """Show what its process does."""
+        self.status.update(f"process {self._done + 1}: {self._cell}: {text}")
+
+    def finished(self, record: Record) -> None:  # noqa: ARG002 - an observer's
+        """Count it."""
+        self._done += 1
+
+
+def show(
+    console: Console, files: Sequence[Path], *, recorded: bool, processes: int, place: Place
+) -> bool:
+    """Print every finding; return whether none is other than asked."""
+    watcher, good = _Status(console), True
+    with watcher.status:
+        found = (
+            everything.recorded(files)
+            if recorded or files
+            else everything.on_this_host(processes, place, watcher)
+        )
+        for finding in found:
+            console.print(_line(finding), soft_wrap=True)
+            good &= finding.good is not False
+    console.print("all as asked" if good else "not all as asked: see docs/methodology.md")
+    return good
+
+
+def _line(finding: Finding) -> Text:
+    mark, style = _MARKS[finding.good]
+    line = Text(f"{finding.name}: ", style="bold")
+    line.append(finding.value, style="not bold")
+    if finding.asked:
+        line.append(f"  ({finding.asked}: ", style="not bold")
+        return line.append(mark, style=style).append(")", style="not bold")
+    return line

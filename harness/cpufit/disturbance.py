@@ -1,0 +1,80 @@
+"""Was a process disturbed while it measured? Pure, over the noise that its record keeps.
+
+A disturbed process is measured again while the budget lasts, and stays in the results. The limits
+are fixed beforehand, so that nobody can choose them by what comes out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Noise = Mapping[str, float]
+
+STEAL_SHARE = 0.02  # of all cores' time; a dedicated host has none
+FOREIGN_SHARE = 0.05  # likewise; a desktop that is left alone stays below
+THROTTLED_SHARE = 0.01  # of the time
+SLOWER_PROBE = 1.3  # hashing after over before; single readings vary by a tenth
+SLOWER_CLOCK = 0.9  # MHz after over before
+MAJOR_FAULTS_PER_S = 20.0  # reading the model itself is over by then
+SLEEP_S = 0.1
+CLOCK_STEP_S = 0.5
+
+
+def reasons(noise: Noise, cores: float) -> tuple[str, ...]:
+    """Say what disturbed a process on a host with that many logical cores; () for nothing."""
+    wall = noise.get("wall_s", 0.0)
+    if wall <= 0:  # a record of before these were kept
+        return ()
+    of_cpu = wall * max(cores, 1.0)
+    found = (
+        _share(noise, "foreign_s", of_cpu, FOREIGN_SHARE, "other programs used {} of the CPU"),
+        _share(noise, "steal_s", of_cpu, STEAL_SHARE, "{} of the CPU was stolen by other guests"),
+        _share(noise, "throttled_s", wall, THROTTLED_SHARE, "the CPU quota took {} of its time"),
+        _heat(noise),
+        _slower(noise),
+        _faults(noise, wall),
+        _slept(noise),
+    )
+    return tuple(words for words in found if words)
+
+
+def remarks(noise: Noise) -> tuple[str, ...]:
+    """Say what happened that leaves the samples valid."""
+    step = noise.get("clock_step_s", 0.0)
+    if abs(step) < CLOCK_STEP_S:
+        return ()
+    return (f"the clock was set by {step:+.1f} s: dates may be off, durations are not",)
+
+
+def _share(noise: Noise, name: str, whole: float, limit: float, words: str) -> str:
+    share = noise.get(name, 0.0) / whole
+    return words.format(f"{share:.1%}") if share > limit else ""
+
+
+def _heat(noise: Noise) -> str:
+    if noise.get("heat_throttles", 0) > 0:
+        return "the CPU slowed down for its temperature"
+    before, after = noise.get("mhz_before", 0.0), noise.get("mhz_after", 0.0)
+    if after < SLOWER_CLOCK * before:
+        return f"the clock fell from {before:,.0f} to {after:,.0f} MHz"
+    return ""
+
+
+def _slower(noise: Noise) -> str:
+    before, after = noise.get("hash_ns_before", 0.0), noise.get("hash_ns_after", 0.0)
+    if before and after > SLOWER_PROBE * before:
+        return f"a fixed piece of work took {after / before:.2f} times as long after as before"
+    return ""
+
+
+def _faults(noise: Noise, wall: float) -> str:
+    rate = noise.get("major_faults", 0.0) / wall
+    return f"{rate:.0f} pages a second came from the disk" if rate > MAJOR_FAULTS_PER_S else ""
+
+
+def _slept(noise: Noise) -> str:
+    asleep = noise.get("suspended_s", 0.0)
+    return f"the machine slept for {asleep:.1f} s" if asleep > SLEEP_S else ""

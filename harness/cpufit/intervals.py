@@ -1,0 +1,157 @@
+"""From several fresh processes to one figure: its value, its interval, its verdict. Pure.
+
+A process keeps its luck: where its memory lies, who its neighbours are. Its samples agree with each
+other more than with those of the next process, so processes are the independent evidence here, and
+samples only make each process's own figure sure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import exp, inf, log, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
+
+from cpufit import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cpufit.schema import Verdict
+    from cpufit.stats import Samples
+
+# Student's interval at 97 % holds the truth in 95 of 100 cases: processes are not quite normal, and
+# the stop rule takes several looks (`cpufit selftest`).
+CONFIDENCE = 0.97
+# Processes of one cell differ at least so much (standard deviation of the logarithm), for a verdict
+# and, over the root of the degrees of freedom, for an interval: the stop rule looks for processes
+# that agree, and two or three may do so by chance.
+LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.02
+# A disturbed process is slower, never faster: only what is so many times over stays over.
+DISTURBED_RATIO = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and how sure it is."""
+
+    value: float
+    interval: tuple[float, float] | None  # 95 %, of what further processes would give; None: one
+    processes: int
+    within: float  # half the interquartile range in a process, as a share of its median
+    between: float  # standard deviation of the processes' medians, as a share; 0 for one process
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval as a share of the value; infinite where there is none."""
+        if self.interval is None or not self.value:
+            return inf
+        return (self.interval[1] - self.interval[0]) / 2 / abs(self.value)
+
+
+def estimate(processes: Sequence[Samples]) -> Estimate:
+    """Estimate the median request from the samples of each process.
+
+    The value is the Hodges-Lehmann centre of the logarithms of the processes' medians, the interval
+    Student's around it. On recorded noise of a shared machine that held the true value as often as
+    it says, where the mean and the median did not, and came nearest to it (docs/methodology.md).
+    """
+    medians = np.array([stats.percentile(values, 0.5) for values in processes])
+    positive, degrees = medians.min() > 0, max(len(medians) - 1, 1)
+    logs = np.log(medians) if positive else medians  # energy above idle may be nothing
+    back = np.exp if positive else np.asarray
+    least = LEAST_SPREAD_OF_TWO / sqrt(degrees) if positive else 0.0
+    centre, half = student(logs, CONFIDENCE, least)
+    value = float(back(centre))
+    return Estimate(
+        value=value,
+        interval=(float(back(centre - half)), float(back(centre + half))) if half < inf else None,
+        processes=len(medians),
+        within=stats.percentile([_quartile_share(values) for values in processes], 0.5),
+        between=float(np.std(medians, ddof=1)) / abs(value) if len(medians) > 1 and value else 0.0,
+    )
+
+
+def student(
+    values: NDArray[np.float64], confidence: float, least: float = 0.0
+) -> tuple[float, float]:
+    """Return the Hodges-Lehmann centre and half its two-sided interval; infinite of one value.
+
+    `least` is a lower bound of the standard deviation.
+    """
+    count = len(values)
+    centre = hodges_lehmann(values)
+    if count < 2:
+        return centre, inf
+    spread = max(float(np.std(values, ddof=1)), least)
+    return centre, quantile(confidence, count - 1) * spread / sqrt(count)
+
+
+def hodges_lehmann(values: NDArray[np.float64]) -> float:
+    """Return the median of the means of all pairs, each value with itself too: nearly as sharp as
+    the mean, and hardly moved by a few processes that had bad luck.
+    """
+    first, second = np.triu_indices(len(values))
+    return float(np.median(values[first] + values[second])) / 2
+
+
+def smallest_change(spread: float, count: int) -> float:
+    """Return the change that `count` processes on each side would show in 80 % of cases.
+
+    As a share, by the normal approximation of Welch's test at 95 %; `spread` is the standard
+    deviation of the logarithm between processes.
+    """
+    reach = quantile(0.95, 2.0 * (count - 1)) + 0.84
+    return exp(reach * spread * sqrt(2 / count)) - 1
+
+
+def judge(
+    processes: Sequence[Samples],
+    threshold: float,
+    share: float,
+    confidence: float,
+    *,
+    disturbed: bool = False,
+) -> Verdict:
+    """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
+
+    Of one process by its samples alone (`stats.verdict`). Of several by the one-sided bound, on a
+    logarithmic scale, of each one's own percentile, so that far from the threshold a handful of
+    samples is enough and near it further processes decide. The bound is two-sided at `confidence`,
+    and so leaves half the error to looking several times.
+    """
+    if len(processes) < 2:
+        found = stats.verdict(processes[0], threshold, share, confidence)
+        centre = stats.percentile(processes[0], share)
+    else:
+        found, centre = _judge_several(processes, threshold, share, confidence)
+    if found == "over" and disturbed and centre < DISTURBED_RATIO * threshold:
+        return "undecided"
+    return found
+
+
+def _judge_several(
+    processes: Sequence[Samples], threshold: float, share: float, confidence: float
+) -> tuple[Verdict, float]:
+    found = [max(stats.percentile(values, share), 1.0) for values in processes]
+    centre, half = student(np.log(found), confidence, LEAST_SPREAD)
+    if centre + half < log(threshold):
+        return "under", exp(centre)
+    return ("over" if centre - half > log(threshold) else "undecided"), exp(centre)
+
+
+def _quartile_share(values: Samples) -> float:
+    middle = stats.percentile(values, 0.5)
+    spread = stats.percentile(values, 0.75) - stats.percentile(values, 0.25)
+    return spread / 2 / abs(middle) if middle else 0.0
+
+
+@cache
+def quantile(confidence: float, degrees: float) -> float:
+    """Return Student's two-sided quantile, of degrees of freedom that need not be whole."""
+    return float(stdtrit(degrees, (1 + confidence) / 2))

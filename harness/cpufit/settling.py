@@ -1,0 +1,43 @@
+"""When is a cell measured well enough? Pure, over the rows so far, so that it can be replayed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cpufit.analyse import Metric, Row
+    from cpufit.schema import Budget
+
+_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
+
+
+def settled(row: Row, budget: Budget) -> str:
+    """Return why the cell needs no further process, '' where it does.
+
+    Disturbed processes are asked for again, as many more as the budget allows at most.
+    """
+    last, count = row.records[-1].outcome, len(row.used)
+    if last.status != "ok":
+        return f"not measured: {last.status}"
+    if not row.metrics:
+        return "one process is enough"
+    fewest, most = budget.processes
+    if count >= fewest and not row.disturbed and not _open(row, budget):
+        return f"within {budget.half_width:.0%} and clear after {len(row.records)} processes"
+    if len(row.records) >= 2 * most or (count >= most and not row.disturbed):
+        return f"the most processes of the budget, {len(row.records)}"
+    spent = sum(record.spent_s for record in row.records)
+    each = spent / len(row.records)
+    if spent + each > budget.cell_s and len(row.records) >= fewest:
+        return f"the {budget.cell_s:g} s of a cell were over"
+    return ""
+
+
+def _open(row: Row, budget: Budget) -> list[Metric]:
+    """Return what is not narrow or not clear yet."""
+    return [
+        metric
+        for metric in row.metrics
+        if metric.name not in _STAGES
+        and (metric.estimate.half_width > budget.half_width or metric.verdict == "undecided")
+    ]

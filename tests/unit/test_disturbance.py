@@ -1,0 +1,58 @@
+"""What counts as a disturbance, from the figures a record keeps."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpufit import disturbance
+
+QUIET = {
+    "wall_s": 2.0,
+    "cpu_s": 3.9,
+    "foreign_s": 0.02,
+    "steal_s": 0.01,
+    "throttled_s": 0.0,
+    "heat_throttles": 0.0,
+    "mhz_before": 3000.0,
+    "mhz_after": 2900.0,
+    "major_faults": 3.0,
+    "suspended_s": 0.0,
+    "clock_step_s": 0.001,
+    "hash_ns_before": 1e5,
+    "hash_ns_after": 1.1e5,
+}
+
+
+def test_a_quiet_process_is_not_disturbed() -> None:
+    assert disturbance.reasons(QUIET, 2) == ()
+    assert disturbance.remarks(QUIET) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"foreign_s": 1.0}, "other programs used 25.0% of the CPU"),
+        ({"steal_s": 0.2}, "5.0% of the CPU was stolen by other guests"),
+        ({"throttled_s": 0.5}, "the CPU quota took 25.0% of its time"),
+        ({"heat_throttles": 1.0}, "the CPU slowed down for its temperature"),
+        ({"mhz_after": 1500.0}, "the clock fell from 3,000 to 1,500 MHz"),
+        ({"hash_ns_after": 2e5}, "a fixed piece of work took 2.00 times as long after as before"),
+        ({"major_faults": 100.0}, "50 pages a second came from the disk"),
+        ({"suspended_s": 30.0}, "the machine slept for 30.0 s"),
+    ],
+)
+def test_each_disturbance_has_its_words(change: dict[str, float], words: str) -> None:
+    assert disturbance.reasons(QUIET | change, 2) == (words,)
+
+
+def test_a_clock_that_is_set_is_a_remark() -> None:
+    assert disturbance.reasons(QUIET | {"clock_step_s": -3600.0}, 2) == ()
+    (words,) = disturbance.remarks(QUIET | {"clock_step_s": -3600.0})
+    assert words.startswith("the clock was set by -3600.0 s")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(QUIET)), st.floats(0, 1e9)), st.floats(0, 256))
+def test_whatever_a_host_shows_can_be_judged(noise: dict[str, float], cores: float) -> None:
+    assert all(words for words in disturbance.reasons(noise, cores))
