@@ -46,6 +46,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("report") / "report.html"
     evil = replace(
         samples.unmeasured()[0],
+        run_id="another",
         title="<img src=http://example.com/x onerror=alert(1)>",
         outcome=replace(samples.unmeasured()[0].outcome, notes=("<script>alert(2)</script>",)),
     )
@@ -98,7 +99,7 @@ class Visit:
 
 
 def seconds(words: str) -> float:
-    number, unit = words.split("\n")[0].split()
+    number, unit, *_ = words.split("\n")[0].split()
     return float(number.replace(",", "")) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
 
 

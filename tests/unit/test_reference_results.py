@@ -38,7 +38,7 @@ def test_a_reference_file(path: Path) -> None:
             assert outcome.versions
             assert record.artifact is not None
             assert "/" not in record.artifact.path
-    if not any(record.family == "llm" for record in records):
+    if records[0].budget == "selftest" or not any(r.family == "llm" for r in records):
         return
     rows = analyse.rows(records, settings.thresholds)
     found = sizing.recommend(rows, records[0].host, settings.tiers)

@@ -146,7 +146,8 @@ def report(
         raise UsageError(f"{paths[0]} holds no cells yet", "go on with `cpufit run --resume`")
     target = output or paths[0].parent / "report.html"
     html.write(records, config.load_settings(), target)
-    console.print(f"report of {len(records)} cells: {target}", soft_wrap=True)
+    cells = len({(record.run_id, record.cell.id) for record in records})
+    console.print(f"report of {cells} cells: {target}", soft_wrap=True)
     if open_:
         import webbrowser
 

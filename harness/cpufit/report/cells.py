@@ -74,7 +74,7 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
         threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
         response=_response_words(row, main),
         rate=_rate_words(row, speed),
-        samples=(str(counted.n), processes(row)) if counted else ("",),
+        samples=(str(counted.n), _count_words(row)) if counted else ("",),
         memory=_memory_words(row),
         size=units.size(size) if size else "",
         load=units.duration(outcome.load_ns) if outcome.load_ns else "",
@@ -101,20 +101,23 @@ def processes(row: Row) -> str:
     """Return how many processes were measured, and what disturbed them."""
     if not row.ok or not row.metrics:
         return ""
-    count = len(row.used)
-    words = f"{count} process{'es' * (count > 1)}"
+    words, set_aside = _count_words(row), len(row.records) - len(row.used)
     if row.disturbed:
         return f"{words}, disturbed: {next(iter(row.disturbances.values()))[0]}"
-    set_aside = len(row.records) - count
     return f"{words}, {set_aside} disturbed set aside" if set_aside else words
 
 
+def _count_words(row: Row) -> str:
+    count = len(row.used)
+    return f"{count} process{'es' * (count > 1)}"
+
+
 def plus_minus(metric: Metric) -> str:
-    """Return half the 95 % interval: ' ±3 %'; '' where there is none."""
+    """Return half the 95 % interval: ' ±3%'; '' where there is none."""
     share = metric.estimate.half_width
     if share > _HARDLY_KNOWN:
-        return " ±100 % or more" if isfinite(share) else ""
-    return f" ±{units.significant(100 * share, 2)} %"
+        return " ±100% or more" if isfinite(share) else ""
+    return f" ±{units.significant(100 * share, 2)}%"
 
 
 def percentile_words(metric: Metric) -> str:
@@ -166,16 +169,16 @@ def _rate_words(row: Row, speed: Metric | None) -> tuple[str, ...]:
     if speed.unit == "j":
         what = "inference" if speed.name == "energy" else "token"
         return (_value(speed, speed.p50) + plus_minus(speed), f"per {what}")
-    words = [rate_words(speed) + plus_minus(speed)]
+    words, sure = [rate_words(speed)], plus_minus(speed)
     if speed.name == "tpot":
-        words.append(f"TPOT {units.duration(speed.p50)}")
+        words.append(f"TPOT {units.duration(speed.p50)}{sure}")
     elif speed.name == "frame":
         words.append(row.fps_words)
-    elif speed.name != "latency":
-        words.append(speed.label)
+    elif speed.name != "latency":  # whose ± stands with the response
+        words.append(f"{speed.label}{sure}")
     prefill = row.metric("prefill")
     if prefill and prefill is not speed:
-        words.append(f"prefill@{prefill.size} {rate_words(prefill)}")
+        words.append(f"prefill@{prefill.size} {rate_words(prefill)}{plus_minus(prefill)}")
     return tuple(words)
 
 
@@ -205,7 +208,7 @@ def _cosine_words(row: Row) -> tuple[str, ...]:
 
 def _all_verdict_words(row: Row, word: str) -> tuple[str, ...]:
     ratio = (_worst_words(row),) if word in ("over", "undecided") else ()
-    return (word, *ratio, *(("disturbed",) if row.disturbed else ()))
+    return (word, *ratio, *(("disturbed",) if row.disturbed and row.metrics else ()))
 
 
 def _worst_words(row: Row) -> str:
