@@ -11,12 +11,12 @@ import numpy as np
 from cpufit import disturbance, intervals, stats, units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from cpufit.intervals import Estimate
-    from cpufit.schema import Memory, Precision, Record, Thresholds, Verdict
+    from cpufit.schema import Memory, Precision, Record, Series, Thresholds, Verdict
 
 LABELS = {
     "latency": "latency",
@@ -101,17 +101,14 @@ class Row:
     """A cell: the records of its processes, and what they come to."""
 
     records: tuple[Record, ...]  # in order of time
+    used: tuple[Record, ...]  # the processes whose samples count
+    disturbances: dict[int, tuple[str, ...]]  # what disturbed which process: repeat -> reasons
     metrics: tuple[Metric, ...]
 
-    @cached_property
+    @property
     def record(self) -> Record:
         """The record that speaks for the cell where processes need not be told apart."""
         return next(iter(self.used), self.records[0])
-
-    @cached_property
-    def used(self) -> tuple[Record, ...]:
-        """The processes whose samples count."""
-        return _used(self.records)
 
     @cached_property
     def memory(self) -> Memory | None:
@@ -124,16 +121,10 @@ class Row:
         """Whether the cell was measured."""
         return self.record.outcome.status == "ok"
 
-    @cached_property
-    def disturbances(self) -> dict[int, tuple[str, ...]]:
-        """What disturbed which process: repeat -> reasons."""
-        found = {record.repeat: _disturbed(record) for record in self.records}
-        return {repeat: reasons for repeat, reasons in found.items() if reasons}
-
     @property
     def disturbed(self) -> bool:
         """Whether disturbed processes are among those that count, for want of better ones."""
-        return any(record.repeat in self.disturbances for record in self.used)
+        return _any_of(self.disturbances, self.used)
 
     @property
     def label(self) -> str:
@@ -217,10 +208,7 @@ def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
     for record in records:
         key = (record.run_id, record.host.fingerprint, record.cell.id)
         cells.setdefault(key, []).append(record)
-    return [
-        Row(records=tuple(found), metrics=_metrics(_used(found), thresholds))
-        for found in cells.values()
-    ]
+    return [_row(tuple(found), thresholds) for found in cells.values()]
 
 
 def flags(table: Iterable[Row]) -> list[Flag]:
@@ -243,32 +231,43 @@ def inexact(table: Iterable[Row]) -> list[Row]:
     return sorted(found.values(), key=lambda row: row.cosine or 0.0)
 
 
-def _disturbed(record: Record) -> tuple[str, ...]:
-    return disturbance.reasons(record.outcome.noise, record.host.logical_cores)
+def _row(records: tuple[Record, ...], thresholds: Thresholds) -> Row:
+    """Sum up one cell's processes."""
+    reasons = (
+        (r.repeat, disturbance.reasons(r.outcome.noise, r.host.logical_cores)) for r in records
+    )
+    disturbances = {repeat: words for repeat, words in reasons if words}
+    used = _used(records, disturbances)
+    return Row(
+        records=records,
+        used=used,
+        disturbances=disturbances,
+        metrics=_metrics(used, thresholds, _any_of(disturbances, used)),
+    )
 
 
-def _used(records: Sequence[Record]) -> tuple[Record, ...]:
+def _any_of(disturbances: Mapping[int, object], records: Iterable[Record]) -> bool:
+    return any(record.repeat in disturbances for record in records)
+
+
+def _used(records: Sequence[Record], disturbances: Mapping[int, object]) -> tuple[Record, ...]:
     """Return the measured processes; without the disturbed ones where enough others are left."""
     measured = tuple(record for record in records if record.outcome.status == "ok")
-    quiet = tuple(record for record in measured if not _disturbed(record))
+    quiet = tuple(record for record in measured if record.repeat not in disturbances)
     return quiet if len(quiet) >= min(_FEWEST_QUIET, len(measured)) else measured
 
 
-def _metrics(used: Sequence[Record], thresholds: Thresholds) -> tuple[Metric, ...]:
-    disturbed = any(_disturbed(record) for record in used)
-    found: dict[tuple[str, int], list[tuple[Record, int]]] = {}
+def _metrics(used: Sequence[Record], thresholds: Thresholds, disturbed: bool) -> tuple[Metric, ...]:
+    found: dict[tuple[str, int], list[Series]] = {}
     for record in used:
-        for place, series in enumerate(record.outcome.series):
+        for series in record.outcome.series:
             if series.values and series.name in LABELS:
-                found.setdefault((series.name, series.size), []).append((record, place))
-    return tuple(_metric(places, thresholds, disturbed) for places in found.values())
+                found.setdefault((series.name, series.size), []).append(series)
+    return tuple(_metric(every, thresholds, disturbed) for every in found.values())
 
 
-def _metric(
-    places: Sequence[tuple[Record, int]], thresholds: Thresholds, disturbed: bool
-) -> Metric:
+def _metric(every: Sequence[Series], thresholds: Thresholds, disturbed: bool) -> Metric:
     """Sum up one series of every process."""
-    every = [record.outcome.series[place] for record, place in places]
     series = every[0]
     processes = [np.sort(one.values) for one in every]  # once: thousands of cells have many samples
     pooled = np.sort(np.concatenate(processes)) if len(every) > 1 else processes[0]

@@ -58,8 +58,8 @@ def estimate(processes: Sequence[Samples]) -> Estimate:
     """Estimate the median request from the samples of each process.
 
     The value is the Hodges-Lehmann centre of the logarithms of the processes' medians, the interval
-    Student's around it. On recorded noise of a shared machine that held the true value as often as
-    it says, where the mean and the median did not, and came nearest to it (docs/methodology.md).
+    Student's around it. On recorded noise of a shared machine that held the true value more often
+    than around the mean or the median (docs/methodology.md).
     """
     medians = np.array([stats.percentile(values, 0.5) for values in processes])
     positive, degrees = medians.min() > 0, max(len(medians) - 1, 1)
@@ -120,7 +120,7 @@ def judge(
 ) -> Verdict:
     """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
 
-    Of one process by its samples alone (`stats.verdict`). Of several by the one-sided bound, on a
+    Of one process by its samples alone (`stats.verdict`). Of several by Student's bound, on a
     logarithmic scale, of each one's own percentile, so that far from the threshold a handful of
     samples is enough and near it further processes decide. The bound is two-sided at `confidence`,
     and so leaves half the error to looking several times.

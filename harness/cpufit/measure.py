@@ -71,11 +71,11 @@ class Probe:
         That is its share of the samples, or what fits into its time, and more until the median is
         known far better than processes differ.
         """
-        n, share = len(self.values), -(-budget.samples // budget.processes[0])
-        fitting = int(_most_ns(budget) / (others + 1) / (self.cost_ns or 1))
-        if n < min(share, max(fitting, _SLOW_SAMPLES)):
+        n, (_, most) = len(self.values), _limits_ns(budget)
+        fitting = int(most / (others + 1) / (self.cost_ns or 1))
+        if n < min(budget.share, max(fitting, _SLOW_SAMPLES)):
             return False
-        return n < share or median_half_width(self.values) < budget.half_width / 2
+        return n < budget.share or median_half_width(self.values) < budget.half_width / 2
 
     def timed(self, count: int, clock: Clock, most_ns: int = _UNLIMITED) -> list[int]:
         """Return at least `count` durations in ns.
@@ -169,7 +169,7 @@ def time_session(
         first_ns=first_ns,
         series=tuple(probe.series() for probe in found if probe.values),
         stop=stop,
-        valid=all(len(p.values) * budget.processes[0] >= budget.samples for p in found),
+        valid=all(len(probe.values) >= budget.share for probe in found),
         notes=tuple(
             f"{probe.name} at {probe.size} tokens was not sampled: one request would outlast the "
             f"{budget.cell_s:g} s that a cell may take"
@@ -202,8 +202,8 @@ def time_frames(
     say("measuring")
     start = clock()
     found: list[list[int]] = []
-    least, most, share = *_limits_ns(budget), -(-budget.samples // budget.processes[0])
-    while not found or clock() - start < (most if len(found) < share else least):
+    least, most = _limits_ns(budget)
+    while not found or clock() - start < (most if len(found) < budget.share else least):
         found.append(_frame(stages, clock))
     columns = zip(*found, strict=True)
     return Measured(
@@ -213,7 +213,7 @@ def time_frames(
             for name, values in zip((*stages, "frame"), columns, strict=True)
         ),
         stop=f"{len(found)} frames after {(clock() - start) / NS_PER_S:.1f} s",
-        valid=len(found) >= share,
+        valid=len(found) >= budget.share,
     )
 
 
@@ -378,10 +378,6 @@ def _continuation(session: Session, prompt: Probe, clock: Clock) -> Work:
 def _limits_ns(budget: Budget) -> tuple[int, int]:
     least, most = (round(seconds * NS_PER_S) for seconds in budget.process_s)
     return least, most
-
-
-def _most_ns(budget: Budget) -> int:
-    return _limits_ns(budget)[1]
 
 
 def _predict_ns(probe: Probe, shortest_ns: float, shortest: Probe) -> float:

@@ -147,6 +147,11 @@ class Budget:
     warmup_s: float  # no further warm-up request starts after this
     timeout_s: float  # a process is killed this long after it started
 
+    @property
+    def share(self) -> int:
+        """How many samples of a series one process owes, where it has the time."""
+        return -(-self.samples // self.processes[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:

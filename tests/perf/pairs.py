@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +20,15 @@ def in_turns(
     first: Callable[[], Figures], second: Callable[[], Figures], pairs: int
 ) -> dict[str, list[float]]:
     """Run both `pairs` times and return, for each quantity, the ratios first / second."""
-    ratios: dict[str, list[float]] = {}
-    for index in range(pairs):
+    orders = cycle(_ORDERS)
+
+    def both() -> tuple[Figures, Figures]:
         found: list[Figures] = [{}, {}]
-        for which in _ORDERS[index % 2]:
+        for which in next(orders):
             found[which] = (first, second)[which]()
-        for name in found[0]:
-            ratios.setdefault(name, []).append(found[0][name] / found[1][name])
-    return ratios
+        return found[0], found[1]
+
+    return paired(both, pairs)
 
 
 def paired(both: Callable[[], tuple[Figures, Figures]], pairs: int) -> dict[str, list[float]]:

@@ -28,9 +28,7 @@ PEERS: tuple[tuple[Peer, str], ...] = ((benchmark_app, "openvino"), (loadgen, "o
 ROUNDS = 20
 
 
-@pytest.mark.parametrize(
-    ("peer", "runtime"), [(benchmark_app, "openvino"), (loadgen, "onnxruntime")]
-)
+@pytest.mark.parametrize(("peer", "runtime"), PEERS)
 @pytest.mark.parametrize(("name", "precision"), MODELS)
 def test_beside_a_peer(
     peer: Peer, runtime: str, name: str, precision: Precision, capsys: pytest.CaptureFixture[str]

@@ -198,8 +198,7 @@ def run_cell(
     if artifact is None or outcome is not None:
         return Made(outcome or Outcome(status="failed", reason="no artifact"), artifact, log)
     checked = _check(cell, plan, place, artifact, observer, checks)
-    job = _job("measure", cell, plan, place.cache, artifact)
-    job = replace(job, repeat=repeat, extra_work=plan.extra_work.get(cell.card, 0.0))
+    job = _job("measure", cell, plan, place.cache, artifact, repeat)
     start = time.monotonic()
     reply = child.ask(job, plan.budget.timeout_s, observer.stage)
     spent_s = time.monotonic() - start
@@ -281,6 +280,7 @@ def _job(
     plan: Plan,
     root: Path,
     artifact: Artifact | None = None,
+    repeat: int = 0,
 ) -> Job:
     return Job(
         task=task,
@@ -289,6 +289,8 @@ def _job(
         scenario=plan.scenarios[cell.scenario],
         budget=plan.budget,
         cache=str(root),
+        repeat=repeat,
+        extra_work=plan.extra_work.get(cell.card, 0.0),
         artifact=artifact,
     )
 

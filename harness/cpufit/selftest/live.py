@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cpufit.analyse import Row
     from cpufit.run.flow import Observer, Place
     from cpufit.run.request import Plan
-    from cpufit.schema import Model, Record
+    from cpufit.schema import Record
     from cpufit.selftest.peers import Peer
 
 _PAIR_S = 3.0
@@ -111,13 +111,12 @@ def again(processes: int, place: Place, observer: Observer) -> list[Row]:
 
 def sensitivity(processes: int, place: Place, observer: Observer) -> Iterator[Finding]:
     """Put real extra work behind each request of one model and look for it."""
-    base = resolve(Request(suite="selftest"))
-    cell = replace(_CELL, threads=base.cells[0].threads)
+    base, cell = _base()
     shares = {f"{cell.model}+{share:.0%}".rstrip("%"): share for share in _EXTRA}
     plan = replace(
         base,
         cells=(cell, *(replace(cell, model=name) for name in shares)),
-        models={cell.model: pick(cell.model), **{name: _twin(cell.model, name) for name in shares}},
+        models={name: replace(pick(cell.model), name=name) for name in (cell.model, *shares)},
         extra_work=shares,
         budget=budget(processes),
     )
@@ -138,8 +137,7 @@ def sensitivity(processes: int, place: Place, observer: Observer) -> Iterator[Fi
 
 def hog(processes: int, place: Place, observer: Observer) -> Finding:
     """Measure beside a program that never rests, and without it."""
-    base = resolve(Request(suite="selftest"))
-    cell = replace(_CELL, threads=base.cells[0].threads)
+    base, cell = _base()
     plan = replace(base, cells=(cell,), budget=budget(processes))
     (quiet,) = measure(plan, place, observer)
     with subprocess.Popen([sys.executable, "-c", _HOG]) as busy:
@@ -194,15 +192,9 @@ def overhead(processes: int, place: Place) -> Iterator[Finding]:
 
 def fidelity(pairs: int, place: Place, observer: Observer) -> Iterator[Finding]:
     """Take turns with each runtime's own benchmark tool on the same file."""
-    base = resolve(Request(suite="selftest"))
+    base, cell = _base()
     for peer in PEERS:
-        cell = replace(
-            _CELL,
-            model=peer.model,
-            precision=peer.precision,
-            runtime=peer.runtime,
-            threads=base.cells[0].threads,
-        )
+        cell = replace(cell, model=peer.model, precision=peer.precision, runtime=peer.runtime)
         try:
             found = list(_pairs(peer, cell, base, pairs, place, observer))
         except UnavailableError as error:
@@ -268,8 +260,10 @@ def guards() -> Finding:
     )
 
 
-def _twin(name: str, other: str) -> Model:
-    return replace(pick(name), name=other)
+def _base() -> tuple[Plan, Cell]:
+    """Return the plan of the suite `selftest`, and the cell whose variations are tried on it."""
+    plan = resolve(Request(suite="selftest"))
+    return plan, replace(_CELL, threads=plan.cells[0].threads)
 
 
 def _only(path: Path, runtime: str) -> Request:
