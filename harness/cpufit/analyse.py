@@ -61,7 +61,9 @@ class Metric:
     n: int  # samples, of all processes that count
     values: tuple[float, ...]
     estimate: Estimate  # of the median
-    p90: float | None  # None: n too small
+    p90: float | None  # of all samples; None: n too small
+    p95: float | None
+    p99: float | None
     rate: float  # all items over all the time, per second; 0 for energy
     verdict: Verdict | None  # None: no threshold applies
     threshold: float  # same unit; 0 where none applies
@@ -285,6 +287,8 @@ def _metric(every: Sequence[Series], thresholds: Thresholds, disturbed: bool) ->
         values=tuple(value for one in every for value in one.values),
         estimate=intervals.estimate(processes),
         p90=stats.supported_percentile(pooled, 0.9, confidence),
+        p95=stats.supported_percentile(pooled, 0.95, confidence),
+        p99=stats.supported_percentile(pooled, 0.99, confidence),
         rate=_rate(series.items, pooled) if series.unit == "ns" else 0.0,
         verdict=verdict(limit) if limit else None,
         threshold=limit,

@@ -6,7 +6,7 @@ resumed; every row holds its cell, its host and its raw samples, so that files c
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -34,6 +34,7 @@ _CELL = (
     "threads",
     "batch",
 )
+_RECORD = TypeAdapter(Record)
 _RECORDS = TypeAdapter(list[Record])
 # What the columns that came with a version read as in older files.
 _SINCE: dict[int, dict[str, Any]] = {
@@ -279,7 +280,7 @@ def _version(table: pa.Table) -> int:
 
 def _row(record: Record) -> dict[str, Any]:
     """Flatten the cell and the outcome into columns; artifact, memory and host stay structs."""
-    nested = asdict(record)
+    nested = _RECORD.dump_python(record)  # many times as fast as dataclasses.asdict
     cell, outcome = nested.pop("cell"), nested.pop("outcome")
     for part in (nested["artifact"] or {}).get("inputs", ()):
         part["shape"] = [str(axis) for axis in part["shape"]]

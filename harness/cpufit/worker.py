@@ -101,6 +101,7 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
             measured = _run(job, session, runtime.clock, say, meter, read)
             disturbed = noise.difference(quiet, noise.snapshot())
             watch.look()
+            say(Message(stage="unloading"))
     return Outcome(
         status="ok",
         stop=measured.stop,

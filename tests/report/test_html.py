@@ -167,9 +167,11 @@ def test_details_hold_what_was_recorded(settings: Settings) -> None:
     sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
     measured = {line[0]: line[1:] for line in sections["Measured"]}
     assert measured["TTFT at 128 tokens"][1] == "unknown: one process"
-    assert measured["TTFT at 128 tokens"][4] == "128"
-    assert measured["TTFT at 512 tokens"][3] == "n too small"
-    assert measured["TTFT at 512 tokens"][4] == "32"
+    assert measured["TTFT at 128 tokens"][6] == "128"
+    # p90 wants 64 samples, p95 130, p99 662.
+    assert "n too small" not in measured["TTFT at 128 tokens"][3]
+    assert measured["TTFT at 128 tokens"][4:6] == ["n too small", "n too small"]
+    assert measured["TTFT at 512 tokens"][3:7] == [*["n too small"] * 3, "32"]
     assert ["llama-cpp-python", "0.3.36"] in sections["Versions"]
     assert ["threads", "4"] in sections["Settings"]
     assert ["Format", "Q4_K_M"] in sections["Artifact"]
@@ -194,7 +196,7 @@ def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
         "",
         "",
     ]
-    assert ["Processes", "3 processes, 1 disturbed set aside"] in sections["Run"]
+    assert ["Samples", "45 in 3 processes, 1 disturbed set aside"] in sections["Run"]
     assert " to " in sections["Measured"][1][2]
 
 

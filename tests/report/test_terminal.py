@@ -51,7 +51,7 @@ def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: S
     ):
         (row,) = analyse.rows([samples.frames_record(128, ms)], settings.thresholds)
         line = terminal.cell_line(row)
-        assert f"), {words}, 1 process [under]" in line
+        assert f"), {words}, n 128 in 1 process [under]" in line
         assert "(preprocessing " in line
     (row,) = analyse.rows([samples.frames_record(5, 20)], settings.thresholds)
     assert row.fps_words == "10, 15 and 30 FPS undecided"

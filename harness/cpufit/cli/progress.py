@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
 _LOOK_S = 0.3
 _START_S = 3.0  # loading and starting, until the first cells tell better
+_SILENCE_S = 60.0  # between lines of a log
 
 
 class _TimeLeft(ProgressColumn):
@@ -52,6 +53,7 @@ class Watcher:
         self._open: dict[str, None] = {}  # ids of cells that are not settled, in order
         self._spent_s: list[float] = []
         self._began, self._running = 0.0, ""
+        self._printed = 0.0
         self._plan: Plan | None = None
         self._bar = Progress(
             BarColumn(bar_width=30),
@@ -79,7 +81,8 @@ class Watcher:
         self._bar.update(self._task, total=total, completed=len(settled))
         kept = f", {len(done)} process{'es' * (len(done) > 1)} kept from before" if done else ""
         self._console.print(
-            f"{total} cells, budget {plan.budget.name}{kept}; about {units.clock(self._left_s())}"
+            f"{total} cell{'s' * (total != 1)}, budget {plan.budget.name}{kept}; "
+            f"about {units.clock(self._left_s())}"
         )
         self._warn_of_noise()
         if self._console.is_terminal and self._open:
@@ -111,11 +114,16 @@ class Watcher:
         if self._live is not None:
             self._live.update(self._view())
         elif record.settled or not record.repeat:
-            total = len(self._plan.cells) if self._plan else 0
-            line = cell_line(self._row(record.cell.id))
-            self._console.print(
-                f"[{total - len(self._open)}/{total}] {line}", markup=False, soft_wrap=True
-            )
+            self._log(cell_line(self._row(record.cell.id)))
+        elif time.monotonic() - self._printed > _SILENCE_S:
+            process = f"process {record.repeat + 1} of {record.cell.id}"
+            self._log(f"{process} is done; about {units.clock(self._left_s())} left")
+
+    def _log(self, words: str) -> None:
+        total = len(self._plan.cells) if self._plan else 0
+        done = f"[{total - len(self._open)}/{total}]"
+        self._console.print(f"{done} {words}", markup=False, soft_wrap=True)
+        self._printed = time.monotonic()
 
     def _warn_of_noise(self) -> None:
         """Say what would spoil the run: even a little foreign load makes all threads wait."""
@@ -141,7 +149,12 @@ class Watcher:
         budget = self._plan.budget
         guess = budget.warmup_s + budget.process_s[0] + _START_S
         each = (sum(self._spent_s) + 2 * guess) / (len(self._spent_s) + 2)
-        fewest = budget.processes[0]
-        left = sum(max(fewest - len(self._records.get(name, ())), 1) for name in self._open)
+        settled = [
+            len(found)
+            for name, found in self._records.items()
+            if name not in self._open and found[-1].outcome.status == "ok"
+        ]
+        typical = (sum(settled) + sum(budget.processes)) / (len(settled) + 2)
+        left = sum(max(typical - len(self._records.get(name, ())), 1.0) for name in self._open)
         running = time.monotonic() - self._began if self._running else 0.0
         return float(max(each * left - min(running, each), 0.0))

@@ -97,11 +97,13 @@ def verdict(row: Row) -> str:
     return row.verdict or NO_THRESHOLD
 
 
-def processes(row: Row) -> str:
-    """Return how many processes were measured, and what disturbed them."""
+def samples(row: Row) -> str:
+    """Return n: '142 in 4 processes', and what disturbed them."""
     if not row.ok or not row.metrics:
         return ""
-    words, set_aside = _count_words(row), len(row.records) - len(row.used)
+    counted = response(row) or _speed(row) or row.metrics[0]
+    words = f"{counted.n} in {_count_words(row)}"
+    set_aside = len(row.records) - len(row.used)
     if row.disturbed:
         return f"{words}, disturbed: {next(iter(row.disturbances.values()))[0]}"
     return f"{words}, {set_aside} disturbed set aside" if set_aside else words
@@ -302,14 +304,25 @@ def _series_median(series: Series) -> str:
 
 
 def _metric_table(row: Row) -> list[list[str]]:
-    head = ["", "p50", "95 % interval", "spread: in, between", "p90", "n", "rate", "verdict"]
+    head = [
+        "",
+        "p50",
+        "95 % interval",
+        "spread: in, between",
+        "p90",
+        "p95",
+        "p99",
+        "n",
+        "rate",
+        "verdict",
+    ]
     lines = [
         [
             metric.label,
             _value(metric, metric.p50),
             _interval_words(metric),
             f"{metric.estimate.within:.1%}, {metric.estimate.between:.1%}",
-            TOO_SMALL if metric.p90 is None else _value(metric, metric.p90),
+            *_tail_words(metric),
             str(metric.n),
             rate_words(metric),
             _verdict_words(metric),
@@ -317,6 +330,11 @@ def _metric_table(row: Row) -> list[list[str]]:
         for metric in row.metrics
     ]
     return [head, *lines] if lines else []
+
+
+def _tail_words(metric: Metric) -> list[str]:
+    tail = (metric.p90, metric.p95, metric.p99)
+    return [TOO_SMALL if value is None else _value(metric, value) for value in tail]
 
 
 def _interval_words(metric: Metric) -> str:
@@ -363,7 +381,7 @@ def _run_pairs(row: Row) -> list[list[str]]:
             "Run": record.run_id,
             "Recorded": record.recorded_at,
             "Budget": record.budget,
-            "Processes": processes(row),
+            "Samples": samples(row),
             "Cell ended": row.records[-1].settled,
             "Sampling ended": outcome.stop,
             "Samples the budget asks of a process": ("reached" if outcome.valid else "not reached")

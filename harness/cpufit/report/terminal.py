@@ -37,7 +37,7 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def cell_table(rows: Sequence[Row]) -> Table:
     """Return the live table of finished cells."""
-    columns = "model weights prec runtime scenario result >peak >cosine processes verdict".split()
+    columns = "model weights prec runtime scenario result >peak >cosine n verdict".split()
     found = table("", columns, ())
     for row in rows:
         cell = row.record.cell
@@ -51,7 +51,7 @@ def cell_table(rows: Sequence[Row]) -> Table:
             headline(row),
             peak,
             cosine(row),
-            cells.processes(row),
+            cells.samples(row),
             verdict(row),
         )
     return found
@@ -61,7 +61,7 @@ def cell_line(row: Row) -> str:
     """Return one finished cell as a line of plain text, for logs and pipes."""
     words = f"{row.record.cell.id}: {headline(row)}"
     words += f", cosine {found}" if (found := cosine(row).plain) else ""
-    words += f", {found}" if (found := cells.processes(row)) else ""
+    words += f", n {found}" if (found := cells.samples(row)) else ""
     return words + (f" [{found}]" if (found := verdict(row).plain) else "")
 
 

@@ -138,6 +138,13 @@ def ratio(after: Values, before: Values, confidence: float = 0.95) -> tuple[floa
     return exp(centre - reach), exp(centre + reach)
 
 
+def share_seen(after: Values, before: Values, count: int) -> float:
+    """Draw so many processes of each side and count how often the ratio's interval is above 1."""
+    random = np.random.default_rng(0)
+    draws = (ratio(random.choice(after, count), random.choice(before, count)) for _ in range(DRAWS))
+    return float(np.mean([low > 1 for low, _ in draws]))
+
+
 def verdicts(found: Sequence[Trace], budget: Budget, limits: Thresholds) -> Iterator[Finding]:
     """Judge every trace as if it were a known way from the threshold."""
     for distance in _ON_THE_MARK:
