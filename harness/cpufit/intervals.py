@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from cpufit.schema import Verdict
     from cpufit.stats import Samples
 
-# Student's interval at 97 % holds the truth in 95 of 100 cases: processes are not quite normal, and
-# the stop rule takes several looks (`cpufit selftest`).
-CONFIDENCE = 0.97
+# Student's interval at 97.5 % holds the truth in 95 of 100 cases: processes are not quite normal,
+# and the stop rule takes several looks (`cpufit selftest`).
+CONFIDENCE = 0.975
 # Processes of one cell differ at least so much (standard deviation of the logarithm), for a verdict
 # and, over the root of the degrees of freedom, for an interval: the stop rule looks for processes
 # that agree, and two or three may do so by chance.
-LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.02
+LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.018
 # A disturbed process is slower, never faster: only what is so many times over stays over.
 DISTURBED_RATIO = 4.0
 
@@ -96,7 +96,7 @@ def hodges_lehmann(values: NDArray[np.float64]) -> float:
     """Return the median of the means of all pairs, each value with itself too: nearly as sharp as
     the mean, and hardly moved by a few processes that had bad luck.
     """
-    first, second = np.triu_indices(len(values))
+    first, second = _pairs(len(values))
     return float(np.median(values[first] + values[second])) / 2
 
 
@@ -149,6 +149,11 @@ def _quartile_share(values: Samples) -> float:
     middle = stats.percentile(values, 0.5)
     spread = stats.percentile(values, 0.75) - stats.percentile(values, 0.25)
     return spread / 2 / abs(middle) if middle else 0.0
+
+
+@cache
+def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(count)
 
 
 @cache

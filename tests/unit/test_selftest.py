@@ -29,6 +29,8 @@ def test_all_findings_on_the_recorded_noise_are_as_asked() -> None:
     found = list(everything.recorded(()))
     assert {f.name: f.value for f in found if f.good is False} == {}
     assert len(found) >= 10
+    covered = [float(f.value.split("%")[0]) for f in found if f.name.startswith("coverage")]
+    assert all(93 <= share <= 97 for share in covered)
 
 
 def test_there_is_noise_worth_the_name_in_what_is_recorded() -> None:
@@ -41,7 +43,7 @@ def test_there_is_noise_worth_the_name_in_what_is_recorded() -> None:
 
 @pytest.mark.parametrize("spread", [0.003, 0.03, 0.15])
 def test_coverage_on_normal_noise(spread: float) -> None:
-    finding = replay.coverage([invented(spread)], SETTINGS.budgets["quick"])
+    finding = replay.coverage([invented(spread)] * 2, SETTINGS.budgets["quick"])
     share = float(finding.value.split("%")[0]) / 100
     assert share >= 0.93
 
@@ -73,4 +75,4 @@ def test_every_estimator_is_tried_on_every_quantile() -> None:
 
 def test_a_budget_without_a_width_takes_all_its_processes() -> None:
     budget = replace(SETTINGS.budgets["quick"], half_width=0.0)
-    assert "5.0 processes" in replay.coverage([invented(0.03)], budget).value
+    assert "5.0 processes" in replay.coverage([invented(0.03)] * 2, budget).value
