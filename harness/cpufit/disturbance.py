@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STEAL_SHARE = 0.02  # of all cores' time; a dedicated host has none
 FOREIGN_SHARE = 0.05  # likewise; a desktop that is left alone stays below
-THROTTLED_SHARE = 0.01  # of the time
+QUOTA_SHARE = 0.02  # of its periods
 SLOWER_PROBE = 1.3  # hashing after over before; single readings vary by a tenth
 SLOWER_CLOCK = 0.9  # MHz after over before
 MAJOR_FAULTS_PER_S = 20.0  # reading the model itself is over by then
@@ -32,7 +32,6 @@ def reasons(noise: Noise, cores: float) -> tuple[str, ...]:
     found = (
         _share(noise, "foreign_s", of_cpu, FOREIGN_SHARE, "other programs used {} of the CPU"),
         _share(noise, "steal_s", of_cpu, STEAL_SHARE, "{} of the CPU was stolen by other guests"),
-        _share(noise, "throttled_s", wall, THROTTLED_SHARE, "the CPU quota took {} of its time"),
         _heat(noise),
         _slower(noise),
         _faults(noise, wall),
@@ -42,11 +41,13 @@ def reasons(noise: Noise, cores: float) -> tuple[str, ...]:
 
 
 def remarks(noise: Noise) -> tuple[str, ...]:
-    """Say what happened that leaves the samples valid."""
-    step = noise.get("clock_step_s", 0.0)
-    if abs(step) < CLOCK_STEP_S:
-        return ()
-    return (f"the clock was set by {step:+.1f} s: dates may be off, durations are not",)
+    """Say what happened that leaves the samples valid: a quota is the container's own nature."""
+    found, step = [], noise.get("clock_step_s", 0.0)
+    if abs(step) >= CLOCK_STEP_S:
+        found.append(f"the clock was set by {step:+.1f} s: dates may be off, durations are not")
+    words = "its CPU quota was used up in {} of all periods: valid for such a container only"
+    found.append(_share(noise, "quota_stops", noise.get("quota_periods") or 1, QUOTA_SHARE, words))
+    return tuple(words for words in found if words)
 
 
 def _share(noise: Noise, name: str, whole: float, limit: float, words: str) -> str:

@@ -188,6 +188,7 @@ def test_shared_sections_are_kept_once(settings: Settings) -> None:
 
 def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
     calm = samples.in_processes(samples.infer_records(60)[0], 4)
+    calm[3] = replace(calm[3], outcome=replace(calm[3].outcome, notes=("the clock was set",)))
     data = island(html.render([calm[0], samples.disturbed(calm[1]), *calm[2:]], settings))
     sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
     assert [line[2] for line in sections["Processes"][1:]] == [
@@ -198,6 +199,7 @@ def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
     ]
     assert ["Samples", "45 in 3 processes, 1 disturbed set aside"] in sections["Run"]
     assert " to " in sections["Measured"][1][2]
+    assert ["", "the clock was set"] in sections["Notes"]
 
 
 def test_each_host_has_its_recommendation(settings: Settings) -> None:

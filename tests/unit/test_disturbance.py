@@ -13,7 +13,8 @@ QUIET = {
     "cpu_s": 3.9,
     "foreign_s": 0.02,
     "steal_s": 0.01,
-    "throttled_s": 0.0,
+    "quota_periods": 20.0,
+    "quota_stops": 0.0,
     "heat_throttles": 0.0,
     "mhz_before": 3000.0,
     "mhz_after": 2900.0,
@@ -35,7 +36,6 @@ def test_a_quiet_process_is_not_disturbed() -> None:
     [
         ({"foreign_s": 1.0}, "other programs used 25.0% of the CPU"),
         ({"steal_s": 0.2}, "5.0% of the CPU was stolen by other guests"),
-        ({"throttled_s": 0.5}, "the CPU quota took 25.0% of its time"),
         ({"heat_throttles": 1.0}, "the CPU slowed down for its temperature"),
         ({"mhz_after": 1500.0}, "the clock fell from 3,000 to 1,500 MHz"),
         ({"hash_ns_after": 2e5}, "a fixed piece of work took 2.00 times as long after as before"),
@@ -51,6 +51,14 @@ def test_a_clock_that_is_set_is_a_remark() -> None:
     assert disturbance.reasons(QUIET | {"clock_step_s": -3600.0}, 2) == ()
     (words,) = disturbance.remarks(QUIET | {"clock_step_s": -3600.0})
     assert words.startswith("the clock was set by -3600.0 s")
+
+
+def test_a_quota_is_the_containers_nature_and_no_disturbance() -> None:
+    """All of its processes meet it, and so will whoever uses the container."""
+    noise = QUIET | {"quota_stops": 19.0}
+    assert disturbance.reasons(noise, 2) == ()
+    (words,) = disturbance.remarks(noise)
+    assert words.startswith("its CPU quota was used up in 95.0% of all periods: valid for such")
 
 
 @given(st.dictionaries(st.sampled_from(sorted(QUIET)), st.floats(0, 1e9)), st.floats(0, 256))

@@ -163,6 +163,13 @@ def test_the_host_knows_itself() -> None:
     assert here == host.describe()
 
 
+def test_less_than_a_core_is_a_bad_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "usable_cores", lambda: 0.5)
+    *_, cores = doctor.watch(0.01)
+    assert (cores.name, cores.level) == ("cores", "bad")
+    assert "such a container only" in cores.remedy
+
+
 def test_the_doctor_gives_each_bad_finding_a_remedy(tmp_path: Path) -> None:
     checks = doctor.examine(tmp_path / "cache")
     names = {check.name for check in checks}

@@ -14,7 +14,7 @@ import psutil
 
 from cpufit import intervals, units
 from cpufit.errors import UnavailableError
-from cpufit.probes import counters, energy, host, memory, noise
+from cpufit.probes import cgroup, counters, energy, host, memory, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,14 +59,15 @@ def examine(cache: Path) -> list[Check]:
         _counters(),
         _swap(),
         _free_memory(),
-        _cores(),
         _rapl(),
         _disk(cache),
     ]
 
 
-def watch(window_s: float) -> tuple[Check, Check]:
-    """Say how much of the CPU was stolen and how much was busy in a window of that length."""
+def watch(window_s: float) -> tuple[Check, ...]:
+    """Say how much of the CPU was stolen and how much was busy in a window of that length, and
+    how much of it may be used at all.
+    """
     before, idle_before = noise.snapshot(), psutil.cpu_times().idle
     time.sleep(window_s)
     after, idle_after = noise.snapshot(), psutil.cpu_times().idle
@@ -75,6 +76,7 @@ def watch(window_s: float) -> tuple[Check, Check]:
     return (
         _steal(None if stolen is None else stolen / core_s),
         _load(1 - (idle_after - idle_before) / core_s),
+        _cores(),
     )
 
 
@@ -160,7 +162,7 @@ def _swap() -> Check:
 def _free_memory() -> Check:
     free = memory.host_available_bytes()
     total = psutil.virtual_memory().total
-    limit = memory.cgroup_limit_bytes()
+    limit = cgroup.memory_limit_bytes()
     words = f"{units.size(free)} of {units.size(min(total, limit) if limit else total)} available"
     good = free > 2 * units.GB
     return Check(
@@ -169,10 +171,14 @@ def _free_memory() -> Check:
 
 
 def _cores() -> Check:
+    """Say what the process may use; below one core it is stopped many times a second."""
     usable, logical = host.usable_cores(), psutil.cpu_count() or 1
     words = f"{units.significant(usable)} of {logical} logical cores usable"
     if usable >= logical:
         return Check("cores", "good", words)
+    if usable < 1:
+        remedy = "the quota stops it many times a second: figures hold for such a container only"
+        return Check("cores", "bad", words, remedy)
     return Check("cores", "warn", words, "the rest is kept away by affinity or a cgroup quota")
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 
-from cpufit.probes import counters
-from cpufit.probes.memory import cgroup_limit_bytes
+from cpufit.probes import cgroup, counters
 from cpufit.schema import Host
 from cpufit.units import GIB
 
@@ -42,7 +41,7 @@ def describe() -> Host:
 
     info = get_cpu_info()
     ram = psutil.virtual_memory().total
-    limit = cgroup_limit_bytes()
+    limit = cgroup.memory_limit_bytes()
     facts: dict[str, Any] = {
         "cpu_model": str(info.get("brand_raw", "")) or platform.processor(),
         "cpu_vendor": str(info.get("vendor_id_raw", "")),
@@ -74,10 +73,7 @@ def describe() -> Host:
 def usable_cores() -> float:
     """Return how many cores this process may use: affinity, then the cgroup's CPU quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota, period = [*read_text(Path("/sys/fs/cgroup/cpu.max")).split(), "", ""][:2]
-    if quota.isdigit() and period.isdigit():
-        return min(float(affinity or 1), int(quota) / int(period))
-    return float(affinity or 1)
+    return min(float(affinity or 1), cgroup.quota_cores())
 
 
 def default_threads() -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from cpufit.probes import cgroup
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _SAMPLE_S = 0.01
@@ -54,17 +56,8 @@ def reset_peak() -> bool:
 def host_available_bytes() -> int:
     """Return what a new process can take: MemAvailable, or less where a cgroup limits us."""
     available = psutil.virtual_memory().available
-    limit = cgroup_limit_bytes()
-    return min(available, limit - _cgroup_used_bytes()) if limit else available
-
-
-def cgroup_limit_bytes() -> int:
-    """Return the memory limit of this process's cgroup, 0 where there is none."""
-    return _read_cgroup("memory.max", "memory/memory.limit_in_bytes")
-
-
-def _cgroup_used_bytes() -> int:
-    return _read_cgroup("memory.current", "memory/memory.usage_in_bytes")
+    left = cgroup.memory_left_bytes()
+    return available if left is None else min(available, left)
 
 
 class Watch:
@@ -106,26 +99,3 @@ class Watch:
 def _parse(text: str) -> dict[str, int]:
     lines = (line.split() for line in text.splitlines() if line.endswith("kB"))
     return {parts[0].rstrip(":"): int(parts[1]) * 1024 for parts in lines}
-
-
-def _read_cgroup(v2: str, v1: str) -> int:
-    """Read a number of the own cgroup (v2 by its path, else v1's root); 0 for 'max' or nothing."""
-    root = Path("/sys/fs/cgroup")
-    for path in (own_cgroup() / v2, root / v2, root / v1):
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        # v1 writes "no limit" as the largest page-aligned number.
-        return int(text) if text.isdigit() and int(text) < 1 << 60 else 0
-    return 0
-
-
-def own_cgroup() -> Path:
-    """Return the folder of this process's control group (v2); the root's where it has none."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return root
-    return root / next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")

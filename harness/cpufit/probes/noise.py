@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpufit.probes.memory import own_cgroup
+from cpufit.probes import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +86,9 @@ def _pressure() -> dict[str, float]:
 
 
 def _quota() -> dict[str, float]:
-    """Seconds in which a container's CPU quota kept its tasks from running."""
-    lines = (own_cgroup() / "cpu.stat").read_text(encoding="ascii").splitlines()
-    throttled = dict(line.split() for line in lines).get("throttled_usec")
-    return {} if throttled is None else {"throttled_s": int(throttled) / 1e6}
+    """Periods of a container's CPU quota, and those that ended with its threads stopped."""
+    counted = cgroup.periods()
+    return dict(zip(("quota_periods", "quota_stops"), map(float, counted or ()), strict=False))
 
 
 def _heat() -> dict[str, float]:

@@ -264,10 +264,15 @@ def _sections(row: Row) -> list[Section]:
         ("Processes", _process_table(row)),
         ("Hardware counters", _numbers(outcome.counters)),
         ("Noise of the first process", _numbers(outcome.noise)),
-        ("Notes", [["", note] for note in outcome.notes]),
+        ("Notes", [["", note] for note in _notes(row)]),
         ("Cell", _pairs({"Id": record.cell.id})),
     ]
     return [section for section in found if section[1]]
+
+
+def _notes(row: Row) -> dict[str, None]:
+    """Return what any of its processes remarked, each once."""
+    return dict.fromkeys(note for record in row.records for note in record.outcome.notes)
 
 
 def _pairs(values: Mapping[str, str]) -> list[list[str]]:
