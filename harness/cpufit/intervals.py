@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, inf, log, sqrt
+from math import exp, inf, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,22 @@ class Estimate:
         if self.interval is None or not self.value:
             return inf
         return (self.interval[1] - self.interval[0]) / 2 / abs(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Where a figure lies at some confidence."""
+
+    centre: float
+    low: float
+    high: float
+
+    def against(self, threshold: float, *, disturbed: bool = False) -> Verdict:
+        """Say whether the figure is under or over the threshold, or that it is open."""
+        if self.high < threshold:
+            return "under"
+        doubtful = disturbed and self.centre < DISTURBED_RATIO * threshold
+        return "over" if self.low > threshold and not doubtful else "undecided"
 
 
 def estimate(processes: Sequence[Samples]) -> Estimate:
@@ -128,21 +144,20 @@ def judge(
     if len(processes) < 2:
         found = stats.verdict(processes[0], threshold, share, confidence)
         centre = stats.percentile(processes[0], share)
-    else:
-        found, centre = _judge_several(processes, threshold, share, confidence)
-    if found == "over" and disturbed and centre < DISTURBED_RATIO * threshold:
-        return "undecided"
-    return found
+        doubtful = disturbed and centre < DISTURBED_RATIO * threshold
+        return "undecided" if doubtful and found == "over" else found
+    figures = [max(stats.percentile(values, share), 1.0) for values in processes]
+    return bound(figures, confidence).against(threshold, disturbed=disturbed)
 
 
-def _judge_several(
-    processes: Sequence[Samples], threshold: float, share: float, confidence: float
-) -> tuple[Verdict, float]:
-    found = [max(stats.percentile(values, share), 1.0) for values in processes]
-    centre, half = student(np.log(found), confidence, LEAST_SPREAD)
-    if centre + half < log(threshold):
-        return "under", exp(centre)
-    return ("over" if centre - half > log(threshold) else "undecided"), exp(centre)
+def bound(figures: Sequence[float], confidence: float) -> Bound:
+    """Return what verdicts rest on: Student's bound of one positive figure of each process.
+
+    Infinitely wide for a single process.
+    """
+    centre, half = student(np.log(figures), confidence, LEAST_SPREAD)
+    high = exp(centre + half) if half < inf else inf
+    return Bound(centre=exp(centre), low=exp(centre - half), high=high)
 
 
 def _quartile_share(values: Samples) -> float:

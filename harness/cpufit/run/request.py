@@ -53,6 +53,11 @@ class Plan:
     budget: Budget
     thresholds: Thresholds
     extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
+    own_thresholds: dict[str, Thresholds] = field(default_factory=dict)  # by cell: a test's limits
+
+    def thresholds_of(self, cell: Cell) -> Thresholds:
+        """Return what the cell is held against while it is measured."""
+        return self.own_thresholds.get(cell.id, self.thresholds)
 
 
 def from_json(text: str, path: Path) -> Request:
