@@ -14,7 +14,6 @@ import pytest
 
 from cpufit import stats, units
 from cpufit.probes import host
-from cpufit.report.figures import response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,6 +86,9 @@ def record(benchmark: Benchmark, row: Row, replay: Replay) -> None:
 
 def headline(row: Row) -> Headline:
     """Return what a user waits for, or the throughput, energy or memory of a cell without that."""
+    # It brings matplotlib, which collecting must not wait for.
+    from cpufit.report.figures import response
+
     others = (row.metric(name) for name in _OTHERWISE)
     metric = response(row) or next(filter(None, others), None)
     if metric is None:

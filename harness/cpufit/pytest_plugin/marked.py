@@ -6,7 +6,7 @@ fixtures build only then is measured when its turn comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,7 +80,7 @@ class Measure:
             rows = session.measure([want])
             found = _settle(self._item, want, words.limits, [rows[c.id] for c in want.cells])
         except CpufitError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _mistake(error) from None
         return Measured.of(found)
 
 
@@ -130,7 +130,7 @@ class _Session:
             scenarios={k: v for want in wants for k, v in want.scenarios.items()},
             budget=settings.budgets[budget],
             thresholds=settings.thresholds,
-            own_thresholds=_thresholds(wants),
+            limits=_limits(wants),
         )
         return measuring.run(plan, plan.cells)
 
@@ -159,7 +159,7 @@ def check(item: pytest.Item) -> None:
         try:
             _parse(marker, item)
         except CpufitError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _mistake(error) from None
 
 
 def hold(item: pytest.Item) -> None:
@@ -172,7 +172,12 @@ def hold(item: pytest.Item) -> None:
             want = session.wanted(words)
             _settle(item, want, words.limits, session.rows(item, want))
         except CpufitError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _mistake(error) from None
+
+
+def _mistake(error: CpufitError) -> BaseException:
+    """Return what fails a test with one line."""
+    return pytest.fail.Exception(str(error), pytrace=False)
 
 
 def _parse(marker: pytest.Mark, item: pytest.Item) -> Asked:
@@ -215,24 +220,14 @@ def _key(cell: Cell, want: Wanted) -> Key:
     return cell.id, want.stamp
 
 
-def _thresholds(wants: Iterable[Wanted]) -> dict[str, Thresholds]:
-    """Return each cell's limits; of several tests the lowest."""
-    found: dict[str, Thresholds] = {}
+def _limits(wants: Iterable[Wanted]) -> dict[str, tuple[Thresholds, ...]]:
+    """Return what each cell is held against, by all tests that share it."""
+    found: dict[str, tuple[Thresholds, ...]] = {}
     for want in wants:
         for cell in want.cells:
-            other = found.get(cell.id, want.thresholds)
-            found[cell.id] = replace(
-                other,
-                latency_ms=_lower(other.latency_ms, want.thresholds.latency_ms),
-                ttft_ms=_lower(other.ttft_ms, want.thresholds.ttft_ms),
-                tpot_ms=_lower(other.tpot_ms, want.thresholds.tpot_ms),
-            )
+            others = found.get(cell.id, ())
+            found[cell.id] = tuple(dict.fromkeys((*others, want.thresholds)))
     return found
-
-
-def _lower(first: float, second: float) -> float:
-    """Return the lower of two limits, of which 0 is none."""
-    return min(first or second, second or first)
 
 
 def _is_skipped(item: pytest.Item) -> bool:

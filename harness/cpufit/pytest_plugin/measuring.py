@@ -11,7 +11,6 @@ import pytest
 
 from cpufit import analyse
 from cpufit.paths import cache_root
-from cpufit.report.terminal import cell_line
 from cpufit.run import flow
 
 if TYPE_CHECKING:
@@ -149,6 +148,9 @@ class _Voice:
 
     def finished(self, record: Record) -> None:
         """Say what a cell came to, and stop where -x asks for it."""
+        # It brings matplotlib, which collecting must not wait for.
+        from cpufit.report.terminal import cell_line
+
         self._records.setdefault(record.cell.id, []).append(record)
         if record.settled:
             done = sum(bool(records[-1].settled) for records in self._records.values())

@@ -164,8 +164,16 @@ def _measured(
         outcome = _keep_log(made.outcome, made.log, cell, run.results.path)
         made = replace(made, outcome=outcome)
     record = _record(cell, run.plan, here, made, run.results.path.stem, len(before))
-    (row,) = analyse.rows([*before, record], run.plan.thresholds_of(cell))
-    return replace(record, settled=settling.settled(row, run.plan.budget))
+    return replace(record, settled=_settled((*before, record), run.plan))
+
+
+def _settled(records: Sequence[Record], plan: Plan) -> str:
+    """Return why a cell needs no further process, under all it is held against; '' if it does."""
+    reasons = [
+        settling.settled(analyse.rows(records, thresholds)[0], plan.budget)
+        for thresholds in plan.thresholds_of(records[0].cell)
+    ]
+    return reasons[0] if all(reasons) else ""
 
 
 def log_of(results: Path, cell: Cell) -> Path:

@@ -53,11 +53,11 @@ class Plan:
     budget: Budget
     thresholds: Thresholds
     extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
-    own_thresholds: dict[str, Thresholds] = field(default_factory=dict)  # by cell: a test's limits
+    limits: dict[str, tuple[Thresholds, ...]] = field(default_factory=dict)  # by cell: of tests
 
-    def thresholds_of(self, cell: Cell) -> Thresholds:
-        """Return what the cell is held against while it is measured."""
-        return self.own_thresholds.get(cell.id, self.thresholds)
+    def thresholds_of(self, cell: Cell) -> tuple[Thresholds, ...]:
+        """Return what must be clear before the cell is settled: its own limits, or the usual."""
+        return self.limits.get(cell.id, (self.thresholds,))
 
 
 def from_json(text: str, path: Path) -> Request:
