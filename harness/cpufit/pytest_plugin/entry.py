@@ -34,6 +34,7 @@ class Benchmark(Protocol):
     """As much of pytest-benchmark's fixture as is used here."""
 
     enabled: bool
+    skipped: bool
     group: str | None
     extra_info: dict[str, Any]
 
@@ -49,7 +50,7 @@ class Replay:
 
     def __call__(self) -> float:
         """Return 0 where a round begins, then how long it took, in seconds."""
-        return next(self._ticks)
+        return next(self._ticks, 0.0)
 
     def __repr__(self) -> str:
         return "medians of cpufit's processes"

@@ -76,7 +76,7 @@ class Measure:
         session = _Session.of(self._item.config)
         try:
             words = asked.parse((model,), keywords, self._item.config.rootpath)
-            want = session.wanted(words, everything=True)
+            want = asked.wanted(words, everything=True)
             rows = session.measure([want])
             found = _settle(self._item, want, words.limits, [rows[c.id] for c in want.cells])
         except CpufitError as error:
@@ -96,16 +96,16 @@ class _Session:
     def of(cls, config: pytest.Config) -> _Session:
         return config.stash.setdefault(_KEY, cls(config))
 
-    def wanted(self, words: Asked, *, everything: bool = False) -> Wanted:
+    def wanted(self, words: Asked) -> Wanted:
         """Return what tells; two files of one name are told apart by a number."""
-        want = asked.wanted(words, everything=everything)
+        want = asked.wanted(words)
         if not want.model.file:
             return want
         name, count = want.model.name, 1
         while self._names.setdefault(name, want.model.file) != want.model.file:
             count += 1
             name = f"{want.model.name}-{count}"
-        return asked.wanted(words, name, everything=everything) if count > 1 else want
+        return asked.wanted(words, name) if count > 1 else want
 
     def rows(self, item: pytest.Item, want: Wanted) -> list[Row]:
         """Return a marked test's rows; what is missing is measured with that of later tests."""
@@ -129,7 +129,7 @@ class _Session:
             models={want.model.name: want.model for want in wants},
             scenarios={k: v for want in wants for k, v in want.scenarios.items()},
             budget=settings.budgets[budget],
-            thresholds=settings.thresholds,
+            thresholds=limits.thresholds((), settings.thresholds),
             limits=_limits(wants),
         )
         return measuring.run(plan, plan.cells)
@@ -212,8 +212,16 @@ def _settle(
         pytest.fail("\n".join(over), pytrace=False)
     for finding in findings:
         if finding.verdict == "undecided":
-            item.warn(UndecidedWarning(finding.words))
+            _warn(item, finding.words)
     return found
+
+
+def _warn(item: pytest.Item, words: str) -> None:
+    """Warn; where the user has made warnings errors, that fails the test in the same words."""
+    try:
+        item.warn(UndecidedWarning(words))
+    except UndecidedWarning:
+        raise pytest.fail.Exception(words, pytrace=False) from None
 
 
 def _key(cell: Cell, want: Wanted) -> Key:

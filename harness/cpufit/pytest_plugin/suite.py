@@ -71,9 +71,9 @@ class CellItem(pytest.Function):
         if "benchmark" in self.fixturenames:
             self.add_marker(pytest.mark.benchmark(timer=self.replay))
 
-    def reportinfo(self) -> tuple[Path, None, str]:
+    def reportinfo(self) -> tuple[Path, int, str]:
         """Say where it comes from: the suite, not this module."""
-        return self.path, None, self.name
+        return self.path, 0, self.name
 
     def repr_failure(  # type: ignore[override]  # as Function itself has it
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -109,9 +109,12 @@ def _test_with_benchmark(request: pytest.FixtureRequest, benchmark: Benchmark) -
     item = request.node
     try:
         row = item.measured(briefly=not benchmark.enabled)
-    except CellError as error:
+    except (CellError, CpufitError) as error:
         # A fixture that goes unused warns; one that fails leaves no entry.
         benchmark.pedantic(_raising(error))
+    except BaseException:  # skipped, or Ctrl-C
+        benchmark.skipped = True
+        raise
     else:
         entry.record(benchmark, row, item.replay)
 
@@ -120,7 +123,7 @@ def _test(request: pytest.FixtureRequest) -> None:
     request.node.measured(briefly=False)
 
 
-def _raising(error: CellError) -> Any:
+def _raising(error: Exception) -> Any:
     def fail() -> None:
         raise error from None
 
