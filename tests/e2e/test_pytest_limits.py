@@ -33,6 +33,7 @@ def run(
 ) -> Callable[..., pytest.RunResult]:
     """Run pytest on a module beside a model on invented timings of 4 ms."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run these tests are in
     timings(pytester.path, "fast", **FAST)
 
     def start(source: str, *words: str) -> pytest.RunResult:

@@ -54,6 +54,7 @@ def run(
 ) -> Callable[..., pytest.RunResult]:
     """Run pytest in a folder that holds a suite and other TOML files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run these tests are in
     pytester.path.joinpath("s.toml").write_text(SUITE, encoding="utf-8")
     pytester.makepyprojecttoml("[tool.pytest.ini_options]\naddopts = '-W error'\n")
 
