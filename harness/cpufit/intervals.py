@@ -7,9 +7,10 @@ samples only make each process's own figure sure.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
-from math import exp, inf, sqrt
+from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ CONFIDENCE = 0.975
 LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.018
 # A disturbed process is slower, never faster: only what is so many times over stays over.
 DISTURBED_RATIO = 4.0
+_LARGEST_LOG = log(sys.float_info.max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def bound(figures: Sequence[float], confidence: float) -> Bound:
     Infinitely wide for a single process.
     """
     centre, half = student(np.log(figures), confidence, LEAST_SPREAD)
-    high = exp(centre + half) if half < inf else inf
+    high = exp(centre + half) if centre + half < _LARGEST_LOG else inf
     return Bound(centre=exp(centre), low=exp(centre - half), high=high)
 
 

@@ -69,7 +69,7 @@ def test_bodies(): assert ran == ["under", "undecided"]
     )
     result.assert_outcomes(passed=3, failed=3, warnings=1)
     # p90s of processes without luck of their own differ by next to nothing.
-    interval = "(3.* ms to 4.* ms at 99 % confidence, 4 processes)"
+    interval = "(3.* ms to * ms at 99 % confidence, * processes)"
     result.stdout.fnmatch_lines(
         [
             f"fast:real/fp32/fake: latency (p90) 4.* ms {interval}, max_latency_ms asks for at "
