@@ -204,7 +204,7 @@ class ResultsFile:
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror or error}",
-                "name another folder with -o; what was measured before is kept",
+                "name another output folder; what was measured before is kept",
             ) from error
 
 
