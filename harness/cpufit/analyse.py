@@ -72,10 +72,7 @@ class Metric:
     @property
     def label(self) -> str:
         """What a person calls it: 'TTFT at 128 tokens', 'latency', 'decode x4'."""
-        name = LABELS[self.name]
-        if self.name in ("ttft", "prefill"):
-            return f"{name} at {self.size} tokens"
-        return f"{name} x{self.size}" if self.name in ("decode", "batch") else name
+        return label_of(self.name, self.size)
 
     @property
     def p50(self) -> float:
@@ -202,6 +199,14 @@ class Flag:
         if count > 1:
             return f"{metric.n} samples of {count} processes do not tell"
         return f"{metric.n} samples are too few"
+
+
+def label_of(name: str, size: int) -> str:
+    """Return what a person calls a series."""
+    words = LABELS[name]
+    if name in ("ttft", "prefill"):
+        return f"{words} at {size} tokens"
+    return f"{words} x{size}" if name in ("decode", "batch") else words
 
 
 def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
