@@ -233,6 +233,8 @@ class _Watcher:
 
     def began(self, match: Match) -> None:
         """Say what is compared with what."""
+        from cpufit.gating.rule import SCREEN
+
         before, after = (arm.name for arm in match.arms)
         if match.plans[0] is match.plans[1]:
             parts = [
@@ -243,7 +245,9 @@ class _Watcher:
         else:
             words = f"before: {match.contests[0][0].card}; after: {match.contests[0][1].card}"
         self._console.print(words, soft_wrap=True)
-        self._console.print(f"{len(match.contests)} cells, 10 pairs of processes each at least")
+        total = len(match.contests)
+        words = f"{total} cell{'s' * (total != 1)}, {SCREEN} pairs of processes each at least"
+        self._console.print(words)
 
     def started(self, cell: Cell) -> None:
         """Show the cell."""

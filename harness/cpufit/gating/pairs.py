@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from cpufit import stats
 from cpufit.analyse import LABELS, label_of
+from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
 
 if TYPE_CHECKING:
-    from cpufit.schema import Cell, Outcome
+    from cpufit.schema import Outcome
 
 Kind = Literal["time", "memory", "load", "size", "energy", "instructions", "numerics"]
 Stage = Literal["screen", "confirm"]

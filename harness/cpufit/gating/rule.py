@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from cpufit import intervals
 
@@ -83,7 +82,8 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     logs = confirm if len(confirm) >= CONFIRM else screen
     if not len(logs):
         return _nothing(f"{SCREEN} undisturbed pairs are needed")
-    seen = smallest(np.concatenate([screen, confirm]), len(screen), margin, tested)
+    noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
+    seen = smallest(noise, len(screen), margin, tested)
     centre, half = intervals.student(logs, 0.95)
     p = signed_rank(logs)
     verdict, why = _decide(screen, confirm, margin, tested, seen)
@@ -140,7 +140,8 @@ def signed_rank(logs: Logs) -> float:
     values = logs[logs != 0]
     if not len(values):
         return 1.0
-    twice = np.rint(2 * rankdata(np.abs(values))).astype(int)
+    _, place, equal = np.unique(np.abs(values), return_inverse=True, return_counts=True)
+    twice = (2 * np.cumsum(equal) - equal + 1)[place]  # ranks, doubled: shared ones are halves
     above = int(twice[values > 0].sum())
     counts = _patterns(tuple(sorted(twice.tolist())))
     return float(counts[above:].sum() / counts.sum())

@@ -25,11 +25,11 @@ VERSION = 1  # of the JSON
 MOST_ANNOTATIONS, _MOST_BYTES = 10, 1_000_000
 _STYLE = {"regression": "red", "missing": "red", "inconclusive": "yellow", "improvement": "green"}
 _TITLES: Mapping[Word, str] = {
-    "regression": "worse than before",
-    "missing": "cells that could not be compared",
-    "inconclusive": "not to be told apart here",
-    "improvement": "better than before",
-    "same": "nothing is worse",
+    "regression": "worse",
+    "missing": "not compared",
+    "inconclusive": "undecided",
+    "improvement": "better",
+    "same": "the same",
 }
 
 
@@ -54,10 +54,11 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        """The outcome in one line: 'regression: 2 of 14 cells are worse than before'."""
+        """The outcome in one line: 'regression: of 14 cells 2 are worse, 12 the same'."""
         counts = [(word, sum(one.word == word for one in self.found)) for word in _TITLES]
-        parts = [f"{count} {word}" for word, count in counts if count]
-        return f"{self.word}: {', '.join(parts)} of {len(self.found)} cells"
+        parts = [f"{count} {_TITLES[word]}" for word, count in counts if count]
+        total = len(self.found)
+        return f"{self.word}: of {total} cell{'s' * (total != 1)} {', '.join(parts)}"
 
 
 def change(judged: Judged) -> str:

@@ -74,12 +74,13 @@ def fight(
         return Fight(problem=(bad and bad.outcome) or lost, log=bad.log if bad else "")
     if after_first:
         outcomes.reverse()
+    real = all(outcome.noise for outcome in outcomes)  # none on a clock of its own
     return Fight(
         pair=Pair(
             stage=stage,
             before=values_of(outcomes[0]),
             after=values_of(outcomes[1]),
-            disturbed=disturbance.reasons(seen, float(psutil.cpu_count() or 1)),
+            disturbed=disturbance.reasons(seen, float(psutil.cpu_count() or 1)) if real else (),
             whole=whole,
         )
     )
