@@ -18,6 +18,7 @@ from cpufit import intervals
 from cpufit.gating import verdict
 from cpufit.gating.pairs import Facts, Trial, kind_of, values_of
 from cpufit.gating.rule import FAMILY_ALPHA, Judged
+from cpufit.gating.verdict import Found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from cpufit.analyse import Row
     from cpufit.gating.pairs import Values
     from cpufit.gating.rule import Logs, Verdict
-    from cpufit.gating.verdict import Found, Margins
+    from cpufit.gating.verdict import Margins
 
 FEWEST = 10  # earlier runs, to know how far runs differ
 _SURE = 2.326  # normal quantile: missed in 1 of 100 cases
@@ -39,9 +40,8 @@ def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found
     trial = Trial(
         cell=cell, against=cell, before=before, after=_facts(now), problem=_why(past, now)
     )
-    found = verdict.judge(trial, margins, tested)
     if trial.problem:
-        return found
+        return Found(trial=trial, judged={})
     earlier = [_values(row) for row in past]
     judged = {}
     for name, value in _values(now).items():
@@ -50,7 +50,7 @@ def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found
             one = _quantity(name, np.array(logs), log(value), margin, tested)
             varies = kind_of(name) not in _STEADY
             judged[name] = _doubtful(one) if now.disturbed and varies else one
-    return replace(found, judged=judged | dict(found.judged))
+    return Found(trial=trial, judged=judged | verdict.facts(before, trial.after, margins))
 
 
 def quantities(rows: Sequence[Row]) -> int:

@@ -81,7 +81,7 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     """Decide on the pairs so far; `confirm` is empty where nothing was flagged."""
     logs = confirm if len(confirm) >= CONFIRM else screen
     if not len(logs):
-        return _nothing(f"{SCREEN} undisturbed pairs are needed")
+        return nothing(f"{SCREEN} undisturbed pairs are needed")
     noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
     seen = smallest(noise, len(screen), margin, tested)
     centre, half = intervals.student(logs, 0.95)
@@ -98,7 +98,8 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     )
 
 
-def _nothing(why: str) -> Judged:
+def nothing(why: str) -> Judged:
+    """Return what no pair at all says."""
     return Judged(
         verdict="inconclusive",
         ratio=1.0,

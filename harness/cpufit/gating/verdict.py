@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Margins = Mapping["Kind", float]
 Word = Literal["regression", "missing", "inconclusive", "improvement", "same"]
 
-SIZE, COSINE = "file size", "cosine"
+SIZE, COSINE, PAIRS = "file size", "cosine", "pairs"
 _WORST_FIRST: tuple[Word, ...] = ("regression", "missing", "inconclusive", "improvement", "same")
 EXIT_CODES: Mapping[Word, int] = {"regression": 1, "missing": 4, "inconclusive": 3}
 _MOST_DISTURBED = 0.5  # of all pairs, before asking for more is hopeless
@@ -64,7 +64,9 @@ def judge(trial: Trial, margins: Margins, count: int) -> Found:
         name: rule.judge(*_stages(trial, name), margins[kind_of(name)], count)
         for name in trial.names
     }
-    return Found(trial=trial, judged=judged | dict(_facts(trial.before, trial.after, margins)))
+    if not judged and not trial.problem:
+        judged[PAIRS] = rule.nothing("the time was over before the first pair")
+    return Found(trial=trial, judged=judged | facts(trial.before, trial.after, margins))
 
 
 def wants(trial: Trial, margins: Margins, count: int) -> Stage | None:
@@ -104,16 +106,16 @@ def _stages(trial: Trial, name: str) -> tuple[Logs, Logs]:
     return np.log(found["screen"]), np.log(found["confirm"])
 
 
-def _facts(before: Facts, after: Facts, margins: Margins) -> list[tuple[str, Judged]]:
+def facts(before: Facts, after: Facts, margins: Margins) -> dict[str, Judged]:
     """Judge what is exact: file sizes, and how near outputs are to float32's."""
-    found = []
+    found = {}
     if before.size_bytes and after.size_bytes:
         ratio = after.size_bytes / before.size_bytes
-        found.append((SIZE, exact(ratio, ratio, margins["size"])))
+        found[SIZE] = exact(ratio, ratio, margins["size"])
     if before.cosine is not None and after.cosine is not None:
         lost = before.cosine / after.cosine if after.cosine > 0 else inf
         ratio = after.cosine / before.cosine if before.cosine else 1.0
-        found.append((COSINE, exact(ratio, lost, margins["numerics"])))
+        found[COSINE] = exact(ratio, lost, margins["numerics"])
     return found
 
 
