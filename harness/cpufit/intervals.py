@@ -110,6 +110,20 @@ def smallest_change(spread: float, count: int) -> float:
     return exp(reach * spread * sqrt(2 / count)) - 1
 
 
+def ratio(
+    after: NDArray[np.float64], before: NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of after / before, of logarithms of independent processes (Welch)."""
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (after, before)]
+    error = sqrt(sum(parts)) or 1e-12
+    degrees = sum(parts) ** 2 / (
+        sum(p**2 / (len(v) - 1) for p, v in zip(parts, (after, before), strict=True)) or 1e-24
+    )
+    reach = quantile(confidence, round(max(degrees, 1.0), 1)) * error
+    centre = hodges_lehmann(after) - hodges_lehmann(before)
+    return exp(centre - reach), exp(centre + reach)
+
+
 def judge(
     processes: Sequence[Samples],
     threshold: float,

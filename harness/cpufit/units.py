@@ -15,6 +15,8 @@ GB = 1000**3
 MB = 1000**2
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+TOO_SMALL = "n too small"
+_HARDLY_KNOWN = 1.0  # half an interval, as a share
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -67,3 +69,10 @@ def listed(words: Sequence[str], last: str = "and") -> str:
 def cosine(value: float) -> str:
     """Format with four places, rounded down so that no figure looks better than a limit."""
     return f"{math.floor(value * 10_000) / 10_000:.4f}"
+
+
+def plus_minus(share: float) -> str:
+    """Format half an interval, a share of its value: ' ±3%'; '' where it is without end."""
+    if share > _HARDLY_KNOWN:
+        return " ±100% or more" if math.isfinite(share) else ""
+    return f" ±{significant(100 * share, 2)}%"
