@@ -67,6 +67,12 @@ class Metric:
         return self.name in _SIZED
 
     @property
+    def full_name(self) -> str:
+        """Its name with the percentile and size that were taken: 'ttft-p90@128'."""
+        share = "" if self.share == 0.5 else f"-p{self.share * 100:.0f}"
+        return self.name + share + ("" if self.size is None else f"@{self.size}")
+
+    @property
     def exact(self) -> bool:
         """Whether it is no matter of chance, so that one process is enough."""
         return self.kind in ("memory", "file", "cosine")

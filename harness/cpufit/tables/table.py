@@ -62,7 +62,7 @@ class Entry:
     processes: int = 0
     best: bool = False  # of its row, where there are others
     same: bool = False  # not significantly different from the best
-    real: bool = False  # real weights among synthetic ones
+    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,11 @@ class Table:
     caption: tuple[str, ...]  # sentences
     command: str  # that makes it again
     provenance: Mapping[str, Any]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether real weights stand among synthetic ones, and are marked for it."""
+        return len(self.provenance["weights"]) > 1
 
 
 def wish(
@@ -250,24 +255,21 @@ def _entries(
         word = cells.status.at(cell)
         grid[place] = Entry("too large" if word == "skipped" else word)
     best, same = _compared(found, places.rows.of[shown], shown)
-    real = np.array([value == "real" for value in cells.fields["weights"].values])
-    is_real = real[cells.fields["weights"].codes]
-    mixed = len(set(is_real[shown].tolist())) > 1
     sure = found.sure
     columns = (
         shown, places.at(shown), sure.value[shown], sure.half[shown], found.n[shown],
-        sure.processes[shown], found.small[shown], best, same, is_real[shown] & mixed,
+        sure.processes[shown], found.small[shown], best, same,
     )  # fmt: skip
-    names = found.series
+    names, weights = found.series, cells.fields["weights"]
     for cell, place, value, half, n, count, small, *marks in zip(
         *(column.tolist() for column in columns), strict=True
     ):
         if small:
-            grid[place] = Entry(units.TOO_SMALL, None, None, n, count, real=marks[2])
+            grid[place] = Entry(units.TOO_SMALL, None, None, n, count, weights=weights.at(cell))
             continue
         words = found.metric.words(value, names.at(cell)) + units.plus_minus(half)
         stated = half if half < np.inf else None
-        grid[place] = Entry(words, value, stated, n, count, *marks)
+        grid[place] = Entry(words, value, stated, n, count, *marks, weights.at(cell))
     return tuple(tuple(grid[start : start + wide]) for start in range(0, len(grid), wide))
 
 
