@@ -299,20 +299,29 @@ def _columns(path: Path, names: Sequence[str]) -> pa.Table:
     """Read columns of one file; those that came with a later version read as in `_SINCE`."""
     with _opened(path) as file:
         version = _checked(path, file.schema_arrow)
-        table = file.read(columns=list(names))
-    since = [new for later, new in _SINCE.items() if later > version]
-    absent = {name: value for new in since for name, value in new.items()}
-    tops = dict.fromkeys(name.partition(".")[0] for name in names)
-    missing = [name for name in tops if name not in (*table.column_names, *absent)]
-    if missing:
-        raise DataError(f"{path} does not hold cpufit records: it lacks {missing[0]}")
-    found = {
-        name: table[name]
-        if name in table.column_names
-        else pa.repeat(pa.scalar(absent[name], _SCHEMA.field(name).type), len(table))
-        for name in tops
-    }
+        leaves = [file.schema.column(index) for index in range(len(file.schema))]
+        text = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        # Text that repeats a million times reads ten times as fast as a dictionary.
+        with pq.ParquetFile(path, read_dictionary=text, metadata=file.metadata) as again:
+            table = again.read(columns=list(names))
+    absent: dict[str, Any] = {}
+    for later, new in _SINCE.items():
+        absent |= new if later > version else {}
+    found = {name: table[name] for name in table.column_names}
+    for name in names:
+        top = name.partition(".")[0]
+        if top not in (*found, *absent):
+            raise DataError(f"{path} does not hold cpufit records: it lacks {top}")
+        if top not in found:
+            found[top] = pa.repeat(pa.scalar(absent[top], _type(name)), len(table))
     return pa.table(found)
+
+
+def _type(name: str) -> pa.DataType:
+    """Return the type of a column, or of a struct of only the part that is named."""
+    top, _, part = name.partition(".")
+    whole = _SCHEMA.field(top).type
+    return pa.struct([whole.field(part)]) if part else whole
 
 
 def _version(table: pa.Table) -> int:

@@ -34,7 +34,7 @@ METRICS = ("ttft@128", "ttft-p90@128", "tokens/s", "memory")
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 100 hosts x 50 models x 4 runtimes x 5 precisions x 2 thread counts, 5 processes each."""
+    """Write 100 hosts x 50 models x 4 runtimes x 5 precisions x 2 threads, 5 processes each."""
     path = tmp_path_factory.mktemp("million") / "run-1.parquet"
     store.create(path, "{}").add([RECORD])
     one = pq.read_table(path)
@@ -120,8 +120,6 @@ def test_a_table_of_one_host(benchmark: BenchmarkFixture, million: Path, metric:
     assert 50 < len(found.splitlines()) < 70
 
 
-def _made(
-    path: Path, rows: str, columns: str, metric: str, where: tuple[str, ...] = ()
-) -> str:
+def _made(path: Path, rows: str, columns: str, metric: str, where: tuple[str, ...] = ()) -> str:
     wished = table.wish([str(path)], rows, columns, metric, where)
     return write.FORMATS["md"](table.make(wished, [path], "cpufit table", 0.99))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,7 @@ class Wish:
         return words
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One figure, or why there is none. Bare numbers are in the metric's unit."""
 
     words: str
@@ -261,15 +260,16 @@ def _entries(
         sure.processes[shown], found.small[shown], best, same,
     )  # fmt: skip
     names, weights = found.series, cells.fields["weights"]
-    for cell, place, value, half, n, count, small, *marks in zip(
+    for cell, place, value, half, n, count, small, first, equal in zip(
         *(column.tolist() for column in columns), strict=True
     ):
+        kind = weights.at(cell)
         if small:
-            grid[place] = Entry(units.TOO_SMALL, None, None, n, count, weights=weights.at(cell))
+            grid[place] = Entry(units.TOO_SMALL, n=n, processes=count, weights=kind)
             continue
         words = found.metric.words(value, names.at(cell)) + units.plus_minus(half)
         stated = half if half < np.inf else None
-        grid[place] = Entry(words, value, stated, n, count, *marks, weights.at(cell))
+        grid[place] = Entry(words, value, stated, n, count, first, equal, kind)
     return tuple(tuple(grid[start : start + wide]) for start in range(0, len(grid), wide))
 
 

@@ -1,4 +1,4 @@
-"""A table as Markdown, reStructuredText, HTML, LaTeX, CSV or JSON. The same table, the same bytes."""
+"""A table as Markdown, reStructuredText, HTML, LaTeX, CSV or JSON: always the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cpufit.tables.table import Entry, Table
 
+_remembered = lru_cache(maxsize=100_000)  # figures of a long table repeat
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -160,7 +161,7 @@ def _lines(table: Table) -> Iterator[dict[str, object]]:
                 **dict(zip(table.wish.columns, head, strict=True)),
                 "metric": table.metric.full_name,
                 "unit": table.metric.unit,
-                **asdict(entry),
+                **entry._asdict(),
             }
 
 
@@ -181,12 +182,9 @@ def _shown(table: Table, entry: Entry, write: Callable[[str], str], bold: str) -
     """Return a figure with its marks."""
     words = write(entry.words)
     words = bold.format(words) if entry.best else words
-    return " ".join([words, *(write(mark) for mark in _marks(table, entry))])
-
-
-def _marks(table: Table, entry: Entry) -> list[str]:
-    real = table.mixed and entry.weights == "real"
-    return [REAL] * real + [SAME] * entry.same
+    if table.mixed and entry.weights == "real":
+        words += f" {write(REAL)}"
+    return f"{words} {write(SAME)}" if entry.same else words
 
 
 def _html_names(names: Sequence[str]) -> str:
@@ -197,10 +195,12 @@ def _html_cell(table: Table, entry: Entry) -> str:
     return f"<td>{_shown(table, entry, _html, '<strong>{}</strong>')}</td>"
 
 
+@_remembered
 def _html(text: str) -> str:
     return str(escape(text))
 
 
+@_remembered
 def _md(text: str) -> str:
     """Escape what Markdown would read as markup; a lone ~ is none."""
     plain = " ".join(text.split())
@@ -213,11 +213,13 @@ def _md_code(text: str) -> str:
     return f"{fence}{plain}{fence}"
 
 
+@_remembered
 def _rst(text: str) -> str:
     """Escape what reStructuredText would read as markup."""
     plain = " ".join(text.split())
     return re.sub(r"[\\`*|]|_(?!\w)", r"\\\g<0>", plain)
 
 
+@_remembered
 def _latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
