@@ -307,13 +307,15 @@ def _columns(path: Path, names: Sequence[str]) -> pa.Table:
     absent: dict[str, Any] = {}
     for later, new in _SINCE.items():
         absent |= new if later > version else {}
-    found = {name: table[name] for name in table.column_names}
+    found = {}
     for name in names:
         top = name.partition(".")[0]
-        if top not in (*found, *absent):
-            raise DataError(f"{path} does not hold cpufit records: it lacks {top}")
-        if top not in found:
+        if top in table.column_names:
+            found[top] = table[top]
+        elif top in absent:
             found[top] = pa.repeat(pa.scalar(absent[top], _type(name)), len(table))
+        else:
+            raise DataError(f"{path} does not hold cpufit records: it lacks {top}")
     return pa.table(found)
 
 

@@ -30,6 +30,7 @@ app = App(
 )
 cache_app = App(name="cache")
 app.command(cache_app)
+app.command("cpufit.cli.tabling:table")
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 

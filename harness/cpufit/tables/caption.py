@@ -113,15 +113,16 @@ def _short(version: str) -> str:
 def _counts(found: Figures, known: Mapping[str, Any]) -> str:
     if found.metric.kind in ("file", "cosine"):
         return ""
-    words = f"n: {_to(known['processes'])} processes"
+    words = f"n: {_to(known['processes'], 'process', 'processes')}"
     if found.metric.kind in ("median", "rate"):
-        words += f", {_to(known['samples'])} samples"
+        words += f", {_to(known['samples'], 'sample', 'samples')}"
     return f"{words} a figure."
 
 
-def _to(bounds: Sequence[int]) -> str:
+def _to(bounds: Sequence[int], one: str, many: str) -> str:
     low, high = bounds
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{count} {one if high == 1 else many}"
 
 
 def _range(values: NDArray[np.int64]) -> list[int]:

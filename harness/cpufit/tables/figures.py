@@ -179,7 +179,7 @@ def _samples(cells: Cells, metric: Metric) -> tuple[Metric, _Samples]:
     if metric.size is not None:
         mine &= every.size == metric.size
     if not mine.any():
-        raise UsageError(f"no cell of these has {metric.name}", _there_are(every))
+        raise UsageError(f"no cell of these has {metric.full_name}", _there_are(every))
     best = np.full(len(cells), len(metric.series))
     np.minimum.at(best, every.cell[mine], ranks[mine])
     found = every.only(mine & (ranks == best[every.cell]))
@@ -250,6 +250,6 @@ def _there_are(every: _Taken) -> str:
         for name in names & {"ttft", "prefill"}
         for size in np.unique(every.size[every.name.codes == every.name.values.index(name)])
     }
-    rates = {rate for rate, of in metrics.RATES.items() if names & set(of)}
+    rates = {rate for rate, of in metrics.RATES.items() if names & set(of)} - {"prefill"}
     found = sizes | rates | (names & set(metrics.NAMES) - {"ttft", "prefill"})
     return f"there are: {', '.join(sorted(found))}" if found else "choose another --metric"
