@@ -118,7 +118,7 @@ def test_one_process_tells_no_difference(make: Make) -> None:
 def test_too_few_samples_say_so(make: Make) -> None:
     made = make(samples.llm_records(64), "ttft-p90@512", columns="precision")
     assert {e.words for line in made.entries for e in line} == {"n too small", "\u2013"}
-    assert "n too small: too few samples" in " ".join(made.caption).lower()
+    assert "'n too small': too few samples" in " ".join(made.caption)
     made = make(samples.llm_records(64), "ttft-p90", columns="precision")
     assert entry(made, "mistral-7b", "int4").value is not None
 

@@ -78,7 +78,7 @@ def _marks(found: Figures, every: Sequence[Entry]) -> str:
     if any(entry.same for entry in every):
         words.append(f"{SAME}: not significantly different from it (95 %)")
     if any(entry.words == units.TOO_SMALL for entry in every):
-        words.append(f"{units.TOO_SMALL}: too few samples for this percentile")
+        words.append(f"'{units.TOO_SMALL}': too few samples for this percentile")
     single = any(e.value is not None and e.processes == 1 for e in every)
     if single and not found.metric.exact:
         words.append("without ±: one process, which tells no difference")
