@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from cpufit import analyse, disturbance, intervals, stats, store
 from cpufit.errors import UsageError
+from cpufit.schema import Cell
 from cpufit.tables import figures, metrics, processes
 from cpufit.tables.batch import Segments, estimates
 from tests.report import samples
@@ -58,7 +58,7 @@ def taken(cells: Cells, found: Figures) -> dict[Key, int]:
         (
             fields["run"].at(i),
             prints[fields["host"].at(i)],
-            samples.Cell(**{name: fields[name].at(i) for name in processes.CELL}).id,
+            Cell(**{name: fields[name].at(i) for name in processes.CELL}).id,
         ): i
         for i in np.flatnonzero(found.there).tolist()
     }
@@ -188,7 +188,7 @@ def test_what_differs_is_what_the_ratio_says(first: list[float], second: list[fl
     if min(lengths) < 2:
         assert found is False
         return
-    low, high = intervals.ratio(*(np.array([log(v) for v in of]) for of in (first, second)))
+    low, high = intervals.ratio(np.log(first), np.log(second))
     if min(abs(low - 1), abs(high - 1)) > 1e-9:  # on the very edge rounding decides
         assert found is (not low <= 1 <= high)
 

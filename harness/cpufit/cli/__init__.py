@@ -31,6 +31,7 @@ app = App(
 cache_app = App(name="cache")
 app.command(cache_app)
 app.command("cpufit.cli.tabling:table")
+app.command("cpufit.cli.tabling:compare")
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 

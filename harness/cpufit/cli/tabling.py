@@ -74,6 +74,57 @@ def table(
     sys.stdout.write(write.FORMATS[format_](made))
 
 
+def compare(
+    files: tuple[Path, ...],
+    /,
+    *,
+    html: Annotated[Path | None, Parameter(name=["--html", "-o"])] = None,
+    price: Annotated[tuple[str, ...], Many] = (),
+) -> None:
+    """Put runs or hosts side by side: the same cells, each figure as a ratio with its interval.
+
+    Parameters
+    ----------
+    files
+        Parquet files, or folders of runs; the first is what the others are held against. A file of
+        several hosts is as many sides.
+    html
+        Write a page too, in the style of the report.
+    price
+        What a host costs, 'NAME=USD', by its name in the report or its fingerprint: adds tokens or
+        requests per second and dollar.
+    """
+    from rich.console import Console
+
+    from cpufit import config
+    from cpufit.report import html as pages
+    from cpufit.tables import compare as comparing
+    from cpufit.tables import page
+
+    prices = dict(_price(text) for text in price)
+    records = [store.read([path]) for path in results(files)]
+    limits = config.load_settings().thresholds
+    found = comparing.compare(records, limits, prices)
+    if html:
+        pages.save(page.as_html(found), html)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(page.as_text(found), soft_wrap=not console.is_terminal)
+    if html:
+        console.print(f"\npage  {html}", soft_wrap=True)
+
+
+def _price(text: str) -> tuple[str, float]:
+    """Read 'AMD EPYC=450'."""
+    host, _, amount = text.rpartition("=")
+    try:
+        usd = float(amount)
+    except ValueError:
+        usd = 0.0
+    if not (host and 0 < usd < float("inf")):
+        raise UsageError(f"--price {text!r} is no price", "write --price 'AMD EPYC=450'")
+    return host, usd
+
+
 def results(given: Sequence[Path]) -> list[Path]:
     """Return the files that are meant: of a folder its newest run."""
     return [store.newest(path) if path.is_dir() else path for path in given]
