@@ -127,7 +127,10 @@ def _price(text: str) -> tuple[str, float]:
 
 def results(given: Sequence[Path]) -> list[Path]:
     """Return the files that are meant: of a folder its newest run."""
-    return [store.newest(path) if path.is_dir() else path for path in given]
+    return [
+        path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
+        for path in given
+    ]
 
 
 def _documents(paths: Sequence[Path], check: bool) -> None:
@@ -147,8 +150,9 @@ def _documents(paths: Sequence[Path], check: bool) -> None:
     else:
         markers.update(found)
         sys.stdout.write("".join(f"{one.words}, written anew\n" for one in wrong))
-    count = len(found) - len(wrong)
-    sys.stdout.write(f"{count} table{'s' * (count != 1)} as they should be\n" if count else "")
+    if count := len(found) - len(wrong):
+        words = "1 table is as it" if count == 1 else f"{count} tables are as they"
+        sys.stdout.write(f"{words} should be\n")
 
 
 def _confidence() -> float:

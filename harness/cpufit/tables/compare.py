@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from math import exp, sqrt
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -95,6 +96,11 @@ class Block:
     lines: tuple[Line, ...]
     means: tuple[tuple[str, tuple[Ratio | None, ...]], ...]  # figure, geometric mean of each side
 
+    @property
+    def cells(self) -> list[tuple[str, list[Line]]]:
+        """The lines of each cell."""
+        return [(name, list(of)) for name, of in groupby(self.lines, lambda line: line.cell)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -104,6 +110,14 @@ class Comparison:
     blocks: tuple[Block, ...]
     missing: tuple[tuple[str, tuple[str, ...]], ...]  # letter, what lacks there and why
     weights: str
+
+    @property
+    def title(self) -> str:
+        """The hosts, the first against the others."""
+        hosts = list(dict.fromkeys(side.host for side in self.sides))
+        if len(hosts) == 1:
+            return f"{len(self.sides)} runs on {hosts[0]}"
+        return f"{units.listed(hosts[1:])} against {hosts[0]}"
 
 
 @dataclass(frozen=True)
