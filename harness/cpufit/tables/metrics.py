@@ -110,13 +110,19 @@ class Metric:
         """Return a value as the report writes it, taken from that series."""
         if self.kind == "rate":
             return f"{units.significant(value)} {analyse.rate_unit(series)}"
-        write: dict[str, Callable[[float], str]] = {
-            "ns": units.duration,
-            "bytes": units.size,
-            "1": units.cosine,
-            "j": lambda joules: f"{units.significant(joules)} J",
-        }
-        return write[self.unit](value)
+        return _WRITTEN[self.unit](value)
+
+
+def _joules(value: float) -> str:
+    return f"{units.significant(value)} J"
+
+
+_WRITTEN: dict[str, Callable[[float], str]] = {
+    "ns": units.duration,
+    "bytes": units.size,
+    "1": units.cosine,
+    "j": _joules,
+}
 
 
 def parse(text: str) -> Metric:

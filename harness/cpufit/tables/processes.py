@@ -43,6 +43,7 @@ _COLUMNS = (
     "host.cpu_model",
     "host.logical_cores",
 )
+_PIECE = 2**16  # rows
 _SPAN = 2**62  # of a combined key; beyond it keys are counted anew
 
 
@@ -165,9 +166,18 @@ def field(column: pa.ChunkedArray | pa.Array) -> Field:
     )
 
 
-def of_map(column: pa.ChunkedArray, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Return entries of a map of numbers, 0 where a row has none."""
-    maps = column.combine_chunks()
+def disturbed(noise: pa.ChunkedArray, cores: NDArray[np.float64]) -> Mask:
+    """Say which processes were disturbed; piece by piece, so that memory is used again."""
+    found = np.zeros(len(noise), bool)
+    for start in range(0, len(noise), _PIECE):
+        piece = slice(start, start + _PIECE)
+        maps = noise.slice(start, _PIECE).combine_chunks()
+        found[piece] = disturbance.has_reasons(_of_map(maps, disturbance.NAMES), cores[piece])
+    return found
+
+
+def _of_map(maps: pa.MapArray, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return entries of maps of numbers, 0 where a row has none."""
     rows, inside = entries(maps)
     keys = field(maps.keys[inside])
     items = maps.items[inside].to_numpy(zero_copy_only=False)
@@ -175,7 +185,7 @@ def of_map(column: pa.ChunkedArray, names: Sequence[str]) -> dict[str, NDArray[n
     for name in names:
         found[name] = np.zeros(len(maps))
         if name in keys.values:
-            hit = keys.codes == keys.values.index(name)
+            hit = np.flatnonzero(keys.codes == keys.values.index(name))
             found[name][rows[hit]] = items[hit]
     return found
 
@@ -197,8 +207,7 @@ def _cells(
     cell, count = combined([fields[name] for name in _RUN])
     status = field(table["status"])
     measured = np.array([word == "ok" for word in status.values])[status.codes]
-    noise = of_map(table["noise"], disturbance.NAMES)
-    used = _used(cell, count, measured, disturbance.has_reasons(noise, cores))
+    used = _used(cell, count, measured, disturbed(table["noise"], cores))
     first = _first(cell, np.arange(len(cell)), count)
     counting = np.flatnonzero(used)
     speaks = np.where(np.bincount(cell[counting], minlength=count) > 0, -1, first)
