@@ -33,6 +33,8 @@ app.command(cache_app)
 app.command("cpufit.cli.gating:gate")
 selftest_app = App(name="selftest")
 app.command(selftest_app)
+app.command("cpufit.cli.tabling:table")
+app.command("cpufit.cli.tabling:compare")
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 
