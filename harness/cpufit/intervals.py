@@ -7,6 +7,7 @@ samples only make each process's own figure sure.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 from math import exp, inf, log, sqrt
@@ -34,6 +35,7 @@ CONFIDENCE = 0.975
 LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.018
 # A disturbed process is slower, never faster: only what is so many times over stays over.
 DISTURBED_RATIO = 4.0
+_LARGEST_LOG = log(sys.float_info.max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,22 @@ class Estimate:
         if self.interval is None or not self.value:
             return inf
         return (self.interval[1] - self.interval[0]) / 2 / abs(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Where a figure lies at some confidence."""
+
+    centre: float
+    low: float
+    high: float
+
+    def against(self, threshold: float, *, disturbed: bool = False) -> Verdict:
+        """Say whether the figure is under or over the threshold, or that it is open."""
+        if self.high < threshold:
+            return "under"
+        doubtful = disturbed and self.centre < DISTURBED_RATIO * threshold
+        return "over" if self.low > threshold and not doubtful else "undecided"
 
 
 def estimate(processes: Sequence[Samples]) -> Estimate:
@@ -150,21 +168,20 @@ def judge(
     if len(processes) < 2:
         found = stats.verdict(processes[0], threshold, share, confidence)
         centre = stats.percentile(processes[0], share)
-    else:
-        found, centre = _judge_several(processes, threshold, share, confidence)
-    if found == "over" and disturbed and centre < DISTURBED_RATIO * threshold:
-        return "undecided"
-    return found
+        doubtful = disturbed and centre < DISTURBED_RATIO * threshold
+        return "undecided" if doubtful and found == "over" else found
+    figures = [max(stats.percentile(values, share), 1.0) for values in processes]
+    return bound(figures, confidence).against(threshold, disturbed=disturbed)
 
 
-def _judge_several(
-    processes: Sequence[Samples], threshold: float, share: float, confidence: float
-) -> tuple[Verdict, float]:
-    found = [max(stats.percentile(values, share), 1.0) for values in processes]
-    centre, half = student(np.log(found), confidence, LEAST_SPREAD)
-    if centre + half < log(threshold):
-        return "under", exp(centre)
-    return ("over" if centre - half > log(threshold) else "undecided"), exp(centre)
+def bound(figures: Sequence[float], confidence: float) -> Bound:
+    """Return what verdicts rest on: Student's bound of one positive figure of each process.
+
+    Infinitely wide for a single process.
+    """
+    centre, half = student(np.log(figures), confidence, LEAST_SPREAD)
+    high = exp(centre + half) if centre + half < _LARGEST_LOG else inf
+    return Bound(centre=exp(centre), low=exp(centre - half), high=high)
 
 
 def _quartile_share(values: Samples) -> float:

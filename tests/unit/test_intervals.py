@@ -108,3 +108,15 @@ def test_slower_is_never_judged_faster(found: list[list[float]]) -> None:
     rank = {"under": 0, "undecided": 1, "over": 2}
     slower = [[2 * value for value in values] for values in found]
     assert rank[_verdict(found)] <= rank[_verdict(slower)]
+
+
+def test_a_bound_says_what_the_verdict_says() -> None:
+    processes = [[400 * MS] * 30, [420 * MS] * 30, [440 * MS] * 30]
+    bound = intervals.bound([max(found) for found in processes], 0.99)
+    assert bound.low < bound.centre < bound.high
+    assert bound.centre == pytest.approx(420 * MS, rel=0.01)
+    for threshold in (0.99 * bound.low, bound.centre, 1.01 * bound.high):
+        assert bound.against(threshold) == intervals.judge(processes, threshold, 0.9, 0.99)
+    assert bound.against(0.99 * bound.low, disturbed=True) == "undecided"
+    assert bound.against(bound.low / 4, disturbed=True) == "over"
+    assert intervals.bound([5.0], 0.99).against(5_000) == "undecided"

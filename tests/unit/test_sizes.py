@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit.cli.sizes import parse_size
 from cpufit.errors import UsageError
+from cpufit.sizes import parse_size
 from cpufit.units import size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -74,6 +75,30 @@ def test_a_missing_runtime_is_a_reason_with_its_install_command(
         assert f"{runtime} is not installed -> pip install 'cpufit[{extra}]'" in words
     again = _check([str(script), "report", "out"], tmp_path)
     assert "report of 3 cells" in again
+
+
+def test_pytest_finds_the_plugin(wheel: Path, python: Path, tmp_path: Path) -> None:
+    _check([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[pytest]"], tmp_path)
+    for name in ("harness", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "own.toml").write_text(
+        "title = 'own'\nbudget = 'rapid'\n[[cells]]\nmodels = ['yolov8n']\nruntimes = ['fake']\n"
+        "precisions = ['int8']\nscenarios = ['latency']\n"
+    )
+    (tmp_path / "test_own.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.cpufit('yolov8n', runtime='fake', max_latency_ms=500, max_rss='2GB')\n"
+        "def test_own(cpufit_measure): ...\n"
+    )
+    words = ["--strict-markers", "-W", "error", "--benchmark-json=out.json"]
+    own = ["suites/own.toml", "test_own.py"]
+    out = _check([str(python.with_name("pytest")), *words, *own], tmp_path)
+    assert "cpufit-0.1.0" in out
+    assert "2 passed" in out
+    (entry,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert entry["stats"]["rounds"] >= 3
 
 
 def _check(words: list[str], cwd: Path) -> str:

@@ -97,10 +97,10 @@ def run(
     resume
         Go on with the newest run in the output folder.
     """
-    from cpufit.cli.sizes import parse_size
     from cpufit.plan import Selection
     from cpufit.run import flow
     from cpufit.run.request import Request
+    from cpufit.sizes import parse_size
 
     selection = Selection(
         models=model,

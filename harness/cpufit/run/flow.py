@@ -100,10 +100,18 @@ def begin(request: Request, place: Place) -> Run:
     Raises CpufitError where the request or the folders are wrong.
     """
     plan = resolve(request)
+    return start(plan, plan.cells, request.to_json(), place)
+
+
+def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Run:
+    """Create the file of a run of some of the plan's cells; `request` is kept in it.
+
+    Raises CpufitError where the folders are wrong.
+    """
     cache.check_writable(place.cache)
     run_id = datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S%fZ")
-    results = store.create(place.output / f"{run_id}.parquet", request.to_json())
-    return Run(plan, plan.cells, results)
+    results = store.create(place.output / f"{run_id}.parquet", request)
+    return Run(plan, cells, results)
 
 
 def resume(path: Path, place: Place) -> Run:
@@ -160,8 +168,21 @@ def _measured(
         outcome = _keep_log(made.outcome, made.log, cell, run.results.path)
         made = replace(made, outcome=outcome)
     record = _record(cell, run.plan, here, made, run.results.path.stem, len(before))
-    (row,) = analyse.rows([*before, record], run.plan.thresholds)
-    return replace(record, settled=settling.settled(row, run.plan.budget))
+    return replace(record, settled=_settled((*before, record), run.plan))
+
+
+def _settled(records: Sequence[Record], plan: Plan) -> str:
+    """Return why a cell needs no further process, under all it is held against; '' if it does."""
+    reasons = [
+        settling.settled(analyse.rows(records, thresholds)[0], plan.budget)
+        for thresholds in plan.thresholds_of(records[0].cell)
+    ]
+    return reasons[0] if all(reasons) else ""
+
+
+def log_of(results: Path, cell: Cell) -> Path:
+    """Return where a bug's traceback of this cell lies, if it had one."""
+    return results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
 
 
 def _size_of(plan: Plan, place: Place, cell: Cell) -> int:
@@ -338,7 +359,7 @@ def _record(cell: Cell, plan: Plan, here: Host, made: Made, run_id: str, repeat:
 
 def _keep_log(outcome: Outcome, log: str, cell: Cell, results: Path) -> Outcome:
     """Write what a dead child said beside the results, so that a bug keeps its traceback."""
-    path = results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
+    path = log_of(results, cell)
     path.write_text(log, encoding="utf-8")
     if outcome.status == "ok":  # so it was the check that died
         return replace(outcome, notes=(*outcome.notes, f"the check's last words: {path.name}"))

@@ -53,6 +53,11 @@ class Plan:
     budget: Budget
     thresholds: Thresholds
     extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
+    limits: dict[str, tuple[Thresholds, ...]] = field(default_factory=dict)  # by cell: of tests
+
+    def thresholds_of(self, cell: Cell) -> tuple[Thresholds, ...]:
+        """Return what must be clear before the cell is settled: its own limits, or the usual."""
+        return self.limits.get(cell.id, (self.thresholds,))
 
 
 def from_json(text: str, path: Path) -> Request:
