@@ -47,7 +47,7 @@ LOWEST_COSINE: dict[Precision, float] = {
     "q4_0": 0.8,
 }
 
-_FEWEST_QUIET = 3  # processes nothing disturbed, for the disturbed ones to be left out
+FEWEST_QUIET = 3  # processes nothing disturbed, for the disturbed ones to be left out
 _WORST_FIRST: tuple[Verdict, ...] = ("over", "undecided", "under")
 
 
@@ -72,10 +72,7 @@ class Metric:
     @property
     def label(self) -> str:
         """What a person calls it: 'TTFT at 128 tokens', 'latency', 'decode x4'."""
-        name = LABELS[self.name]
-        if self.name in ("ttft", "prefill"):
-            return f"{name} at {self.size} tokens"
-        return f"{name} x{self.size}" if self.name in ("decode", "batch") else name
+        return label_of(self.name, self.size)
 
     @property
     def p50(self) -> float:
@@ -204,6 +201,14 @@ class Flag:
         return f"{metric.n} samples are too few"
 
 
+def label_of(name: str, size: int) -> str:
+    """Return what a person calls a series."""
+    words = LABELS[name]
+    if name in ("ttft", "prefill"):
+        return f"{words} at {size} tokens"
+    return f"{words} x{size}" if name in ("decode", "batch") else words
+
+
 def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
     """Sum up every cell, measured or not, in the order given."""
     cells: dict[tuple[str, str, str], list[Record]] = {}
@@ -211,6 +216,22 @@ def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
         key = (record.run_id, record.host.fingerprint, record.cell.id)
         cells.setdefault(key, []).append(record)
     return [_row(tuple(found), thresholds) for found in cells.values()]
+
+
+def rate_unit(name: str) -> str:
+    """Return what a series' rate counts: 'tokens/s', 'FPS', '/s'."""
+    if name in ("tpot", "decode", "prefill", "ttft"):
+        return "tokens/s"
+    return "FPS" if name == "frame" else "/s"
+
+
+def host_names(cpus: Mapping[str, str]) -> dict[str, str]:
+    """Name each fingerprint by its CPU; by its fingerprint too where two share a CPU."""
+    models = list(cpus.values())
+    return {
+        fingerprint: model if models.count(model) == 1 else f"{model} ({fingerprint[:8]})"
+        for fingerprint, model in cpus.items()
+    }
 
 
 def flags(table: Iterable[Row]) -> list[Flag]:
@@ -256,7 +277,7 @@ def _used(records: Sequence[Record], disturbances: Mapping[int, object]) -> tupl
     """Return the measured processes; without the disturbed ones where enough others are left."""
     measured = tuple(record for record in records if record.outcome.status == "ok")
     quiet = tuple(record for record in measured if record.repeat not in disturbances)
-    return quiet if len(quiet) >= min(_FEWEST_QUIET, len(measured)) else measured
+    return quiet if len(quiet) >= min(FEWEST_QUIET, len(measured)) else measured
 
 
 def _metrics(used: Sequence[Record], thresholds: Thresholds, disturbed: bool) -> tuple[Metric, ...]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     Noise = Mapping[str, float]
 
@@ -21,6 +25,18 @@ SLOWER_CLOCK = 0.9  # MHz after over before
 MAJOR_FAULTS_PER_S = 20.0  # reading the model itself is over by then
 SLEEP_S = 0.1
 CLOCK_STEP_S = 0.5
+NAMES = (  # of the noise that `reasons` looks at
+    "wall_s",
+    "foreign_s",
+    "steal_s",
+    "heat_throttles",
+    "mhz_before",
+    "mhz_after",
+    "hash_ns_before",
+    "hash_ns_after",
+    "major_faults",
+    "suspended_s",
+)
 
 
 def reasons(noise: Noise, cores: float) -> tuple[str, ...]:
@@ -38,6 +54,25 @@ def reasons(noise: Noise, cores: float) -> tuple[str, ...]:
         _slept(noise),
     )
     return tuple(words for words in found if words)
+
+
+def has_reasons(
+    noise: Mapping[str, NDArray[np.float64]], cores: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Say of many processes at once whether `reasons` would name one; `noise` has all NAMES."""
+    wall = np.where(noise["wall_s"] > 0, noise["wall_s"], np.inf)
+    of_cpu = wall * np.maximum(cores, 1.0)
+    before, after = noise["hash_ns_before"], noise["hash_ns_after"]
+    found: NDArray[np.bool_] = (
+        (noise["foreign_s"] / of_cpu > FOREIGN_SHARE)
+        | (noise["steal_s"] / of_cpu > STEAL_SHARE)
+        | (noise["heat_throttles"] > 0)
+        | (noise["mhz_after"] < SLOWER_CLOCK * noise["mhz_before"])
+        | ((before != 0) & (after > SLOWER_PROBE * before))
+        | (noise["major_faults"] / wall > MAJOR_FAULTS_PER_S)
+        | (noise["suspended_s"] > SLEEP_S)
+    )
+    return found & (noise["wall_s"] > 0)
 
 
 def remarks(noise: Noise) -> tuple[str, ...]:

@@ -128,6 +128,28 @@ def smallest_change(spread: float, count: int) -> float:
     return exp(reach * spread * sqrt(2 / count)) - 1
 
 
+def ratio(
+    after: NDArray[np.float64], before: NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of after / before, of logarithms of independent processes (Welch)."""
+    centre, variance, degrees = difference(after, before)
+    reach = quantile(confidence, round(max(degrees, 1.0), 1)) * (sqrt(variance) or 1e-12)
+    return exp(centre - reach), exp(centre + reach)
+
+
+def difference(
+    after: NDArray[np.float64], before: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return after - before of two sets of two values or more: their centres' difference, the
+    square of its standard error, and Welch's degrees of freedom of that.
+    """
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (after, before)]
+    degrees = sum(parts) ** 2 / (
+        sum(p**2 / (len(v) - 1) for p, v in zip(parts, (after, before), strict=True)) or 1e-24
+    )
+    return hodges_lehmann(after) - hodges_lehmann(before), sum(parts), degrees
+
+
 def judge(
     processes: Sequence[Samples],
     threshold: float,

@@ -6,7 +6,7 @@ inputs filled outside the clock. Samples are kept raw and in order; none is drop
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from math import ceil, floor
@@ -19,7 +19,7 @@ from cpufit.schema import Series
 from cpufit.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cpufit.runtimes.base import Session, Work
     from cpufit.schema import Budget, Cell, Scenario, Task
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BURST_NS = 100_000_000  # scheduling between bursts costs less than a millionth of this
 _SLOW_SAMPLES = 3  # of what is too slow for more: other processes bring others
+_COLD_RUNS = 2  # of a slice: what another process left in the caches weighs on them
 _STEADY_RUNS = 5
 _STEADY_NS = 50_000_000
 _STEADY_CHANGE = 0.03  # of a window's median from that of the window before
@@ -59,6 +60,7 @@ class Probe:
     spent_ns: int = 0
     meter: Meter = field(default=dict)
     counted: dict[str, float] = field(default_factory=dict)  # by what is timed alone
+    counted_runs: int = 0
 
     @property
     def cost_ns(self) -> float:
@@ -87,10 +89,34 @@ class Probe:
         while len(durations) < count:
             runs = count if self.runs == _UNLIMITED else self.runs
             run, before = self.start().run, self.meter()
-            durations += _repeat(run, clock, runs, most_ns)
-            for name, total in self.meter().items():
-                self.counted[name] = self.counted.get(name, 0.0) + total - before[name]
+            found = _repeat(run, clock, runs, most_ns)
+            self._count(before, len(found))
+            durations += found
         return durations
+
+    def slice(self, slice_ns: int, clock: Clock) -> float:
+        """Return the median duration in ns of what fits into a slice, of one run at least."""
+        run, before = self.start().run, self.meter()
+        durations: list[int] = []
+        end = clock() + slice_ns
+        while not durations or (len(durations) != self.runs and clock() < end):
+            start = clock()
+            run()
+            durations.append(clock() - start)
+        self._count(before, len(durations))
+        warm = durations[_COLD_RUNS:] if len(durations) > 2 * _COLD_RUNS else durations
+        return median(warm)
+
+    def _count(self, before: Mapping[str, float], runs: int) -> None:
+        for name, total in self.meter().items():
+            self.counted[name] = self.counted.get(name, 0.0) + total - before[name]
+        self.counted_runs += runs
+
+    def forget(self) -> None:
+        """Leave warm-up requests out of samples and counts."""
+        self.values.clear()
+        self.counted.clear()
+        self.counted_runs = 0
 
     def series(self) -> Series:
         """Return what was sampled."""
@@ -176,13 +202,52 @@ def time_session(
             for probe in found
             if not probe.values
         ),
-        counters={
-            f"{name} of {probe.name} at {probe.size}": total / len(probe.values) / probe.items
-            for probe in found
-            for name, total in probe.counted.items()
-            if probe.values
-        },
+        counters=_per_item(found),
     )
+
+
+def time_slices(
+    found: Sequence[Probe],
+    budget: Budget,
+    slice_s: float,
+    clock: Clock,
+    say: Callable[[str], None],
+    turns: Iterable[object],
+) -> Measured:
+    """Warm up, then run each probe for a slice at every turn; a series holds the slices' medians.
+
+    Between turns another process may run: what two processes do in turns, slice by slice, meets the
+    same moods of the host. A prompt that would take much longer than a process may is left out.
+    """
+    say("warming up")
+    first_ns, (_, most) = warm_up(found, budget, clock), _limits_ns(budget)
+    short = [probe for probe in found if _predict_ns(probe, first_ns, found[0]) <= most]
+    medians: list[list[float]] = [[] for _ in short]
+    say("ready")
+    for _ in turns:
+        for probe, values in zip(short, medians, strict=True):
+            values.append(probe.slice(round(slice_s * NS_PER_S), clock))
+        say("slice")
+    return Measured(
+        first_ns=first_ns,
+        series=tuple(
+            replace(probe.series(), values=tuple(values))
+            for probe, values in zip(short, medians, strict=True)
+        ),
+        stop=f"{len(medians[0])} slices of {slice_s:g} s",
+        valid=True,
+        counters=_per_item(short),
+    )
+
+
+def _per_item(found: Sequence[Probe]) -> dict[str, float]:
+    """Return what was counted of one inference or token."""
+    return {
+        f"{name} of {probe.name} at {probe.size}": total / probe.counted_runs / probe.items
+        for probe in found
+        for name, total in probe.counted.items()
+        if probe.counted_runs
+    }
 
 
 def time_frames(
@@ -231,8 +296,7 @@ def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:
     if len(found) == 1:
         _until_steady(found[0], first_ns, end, clock)
     for probe in found:  # the prompts of warm-up requests are no samples, nor are their counts
-        probe.values.clear()
-        probe.counted.clear()
+        probe.forget()
     return first_ns
 
 

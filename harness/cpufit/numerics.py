@@ -180,6 +180,24 @@ def _check_whole(cell: Cell, model: Model, artifact: Artifact, root: Path) -> Nu
     )
 
 
+def between(cell: Cell, artifact: Artifact, reference: Artifact) -> Numerics:
+    """Compare the outputs of two model files of the same inputs, on the cell's runtime.
+
+    Raises CpufitError where one has not all the outputs of the other, or other shapes.
+    """
+    options = LoadOptions(threads=cell.threads, precision=cell.precision)
+    step = Step(kind="infer")
+    one, other = (_outputs(cell.runtime, file, options, step) for file in (artifact, reference))
+    names = sorted((one.keys() & other.keys()) - _RANKED)
+    shapes = [{name: found[name].shape for name in names} for found in (one, other)]
+    if not names or shapes[0] != shapes[1]:
+        raise DataError("the two models have other outputs", "their numbers are not compared")
+    return Numerics(
+        cosine=cosine(_joined(one, names), _joined(other, names)),
+        what=f"outputs of the one file, against the other's, on {cell.runtime}",
+    )
+
+
 def _step(model: Model) -> Step:
     """Return one pass, or the first words about a picture or sound."""
     if model.writer is None:

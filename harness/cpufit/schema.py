@@ -419,7 +419,9 @@ class Job:
     cache: str
     repeat: int = 0
     extra_work: float = 0.0  # real work behind each request, as a share of it: the self-test's
+    slice_s: float = 0.0  # measure in slices of so long, one for each line on stdin; 0: at once
     artifact: Artifact | None = None  # what 'measure' measures
+    reference: Artifact | None = None  # what 'check' compares it with, where not with float32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,17 +16,24 @@ GB = 1000**3
 MB = 1000**2
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+TOO_SMALL = "n too small"
+_HARDLY_KNOWN = 1.0  # half an interval, as a share
 
 
 def significant(value: float, digits: int = 3) -> str:
     """Format with `digits` significant figures and no exponent: 0.01234 -> '0.0123'."""
     if not math.isfinite(value):
         return str(value)
-    if value == 0:
-        return "0"
     # This way of writing it knows of rounding that carries into the next decade: 9.999 -> 10.0.
-    places = digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2])
-    return f"{round(value, places):,.{max(places, 0)}f}"
+    return _without_exponent(f"{value:.{digits - 1}e}") if value else "0"
+
+
+@lru_cache(maxsize=10_000)  # a long table has hundreds of thousands of figures, few different ones
+def _without_exponent(text: str) -> str:
+    """Return '12,300' of '1.23e+04'."""
+    mantissa, _, power = text.partition("e")
+    places = len(mantissa.partition(".")[2]) - int(power)
+    return f"{float(text):,.{max(places, 0)}f}"
 
 
 def duration(ns: float) -> str:
@@ -67,3 +75,10 @@ def listed(words: Sequence[str], last: str = "and") -> str:
 def cosine(value: float) -> str:
     """Format with four places, rounded down so that no figure looks better than a limit."""
     return f"{math.floor(value * 10_000) / 10_000:.4f}"
+
+
+def plus_minus(share: float) -> str:
+    """Format half an interval, a share of its value: ' ±3%'; '' where it is without end."""
+    if share > _HARDLY_KNOWN:
+        return " ±100% or more" if math.isfinite(share) else ""
+    return f" ±{significant(100 * share, 2)}%"

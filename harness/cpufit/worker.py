@@ -1,4 +1,4 @@
-"""The child process: one job in as JSON on stdin, messages out as JSON lines on a pipe of its own.
+"""The child process: one job in as a JSON line on stdin, messages out as such on a pipe of its own.
 
 It makes an artifact, checks a precision or measures one cell, then ends. Nothing it prints can be
 mistaken for a result. Whatever the user or the host lacks becomes an Outcome; a bug keeps its
@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -45,7 +46,7 @@ def main() -> int:
     """Do the job on stdin; the pipe's file descriptor is the only argument."""
     _die_with_parent()
     with open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
-        job = _JOB.validate_json(sys.stdin.buffer.read())
+        job = _JOB.validate_json(sys.stdin.buffer.readline())
         _do(job, lambda message: _send(pipe, message))
     return 0
 
@@ -79,6 +80,8 @@ def _make(job: Job) -> Artifact:
 def _check(job: Job, artifact: Artifact) -> Numerics:
     from cpufit import numerics  # what it imports must not count as memory of a measured cell
 
+    if job.reference:
+        return numerics.between(job.cell, artifact, job.reference)
     return numerics.check(job.cell, job.model, artifact, Path(job.cache))
 
 
@@ -87,6 +90,9 @@ def _measure(job: Job, artifact: Artifact, say: Say) -> Outcome:
     say(Message(stage="loading"))
     runtime = load_runtime(job.cell.runtime)
     meter = energy.Total(_IDLE_S) if job.scenario.procedure == "energy" else None
+    if job.slice_s:  # its rival must not load at the same time
+        say(Message(stage="imported"))
+        sys.stdin.buffer.readline()
     options = measure.load_options(job.cell, job.scenario, job.model.task, job.repeat)
     read = _counters()  # opened before the runtime starts its threads, so that they are counted
     real, before = runtime.clock is time.perf_counter_ns, micro.probe()
@@ -144,7 +150,11 @@ def _run(
     if meter is None:
         for probe in found:
             probe.meter = read
-        return measure.time_session(found, job.budget, clock, lambda s: say(Message(stage=s)))
+        tell = partial(_tell, say)
+        if job.slice_s:
+            turns = sys.stdin.buffer
+            return measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns)
+        return measure.time_session(found, job.budget, clock, tell)
     say(Message(stage="reading energy"))
     first_ns = measure.warm_up(found, job.budget, clock)
     series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
@@ -165,8 +175,12 @@ def _run_frames(job: Job, session: Session, clock: Callable[[], int], say: Say) 
     around = frames.around(job.model, session)
     work = session.prepare(Step(kind="infer"))
     stages = {"preprocess": around.before, "inference": work.run, "postprocess": around.after}
-    measured = measure.time_frames(stages, job.budget, clock, lambda s: say(Message(stage=s)))
+    measured = measure.time_frames(stages, job.budget, clock, partial(_tell, say))
     return replace(measured, notes=(frames.DESCRIPTION,))
+
+
+def _tell(say: Say, stage: str) -> None:
+    say(Message(stage=stage))
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:

@@ -239,7 +239,13 @@ class Children:
         self._check = check
         self.jobs: list[Job] = []
 
-    def ask(self, job: Job, timeout_s: float, on_stage: Callable[[str], None]) -> child.Reply:
+    def ask(
+        self,
+        job: Job,
+        timeout_s: float,
+        on_stage: Callable[[str], None],
+        interpreter: child.Interpreter = child.HERE,
+    ) -> child.Reply:
         self.jobs.append(job)
         if job.task == "check":
             assert Path(job.cache).is_dir()

@@ -50,9 +50,9 @@ def test_coverage_on_normal_noise(spread: float) -> None:
 
 def test_the_ratio_of_the_same_processes_is_one_and_of_slower_ones_is_not() -> None:
     logs = invented(0.02).logs()
-    low, high = replay.ratio(logs[:20], logs[20:40])
+    low, high = intervals.ratio(logs[:20], logs[20:40])
     assert low < 1 < high
-    low, high = replay.ratio(logs[:20] + log(1.1), logs[20:40])
+    low, high = intervals.ratio(logs[:20] + log(1.1), logs[20:40])
     assert 1 < low < 1.1 < high
 
 
@@ -62,7 +62,7 @@ def test_the_smallest_change_is_seen_in_four_of_five_cases() -> None:
     seen = 0
     for _ in range(1000):
         before, after = (random.normal(0, 0.05, 10) for _ in range(2))
-        low, _ = replay.ratio(after + log(1 + change), before)
+        low, _ = intervals.ratio(after + log(1 + change), before)
         seen += low > 1
     assert 0.72 <= seen / 1000 <= 0.88
 

@@ -30,6 +30,11 @@ app = App(
 )
 cache_app = App(name="cache")
 app.command(cache_app)
+app.command("cpufit.cli.gating:gate")
+selftest_app = App(name="selftest")
+app.command(selftest_app)
+app.command("cpufit.cli.tabling:table")
+app.command("cpufit.cli.tabling:compare")
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 
@@ -204,7 +209,7 @@ def doctor(*, cache: Path | None = None, json: bool = False) -> None:
         _console().print(listing.checks_as_table(checks))
 
 
-@app.command
+@selftest_app.default
 def selftest(
     files: tuple[Path, ...] = (),
     /,
@@ -236,6 +241,42 @@ def selftest(
         raise UsageError(f"--processes {processes} is too few", f"give {proof.FEWEST} or more")
     place = flow.Place(output=output, cache=_cache(cache))
     good = proof.show(_console(), files, recorded=recorded, processes=processes, place=place)
+    sys.exit(0 if good else 1)
+
+
+@selftest_app.command(name="gate")
+def selftest_gate(
+    folders: tuple[Path, ...] = (),
+    /,
+    *,
+    recorded: bool = False,
+    pairs: int = 30,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
+    cache: Path | None = None,
+) -> None:
+    """Hold `cpufit gate` against itself: false alarms, what it finds, a hog, other tools' rules.
+
+    Parameters
+    ----------
+    folders
+        Pairs of an earlier self-test, replayed instead of measuring.
+    recorded
+        Replay the pairs that ship with cpufit instead of measuring: seconds, not an hour.
+    pairs
+        How many of each cell are taken of equal arms, and as many with extra work in one.
+    output
+        Folder for what is measured; ./cpufit-selftest by default.
+    cache
+        Folder for the models that are built; the user's cache folder by default.
+    """
+    from cpufit.cli import proof
+    from cpufit.run import flow
+
+    if pairs < proof.FEWEST:
+        raise UsageError(f"--pairs {pairs} is too few", f"give {proof.FEWEST} or more")
+    place = flow.Place(output=output, cache=_cache(cache))
+    replayed = recorded or bool(folders)
+    good = proof.show_gate(_console(), folders, recorded=replayed, pairs=pairs, place=place)
     sys.exit(0 if good else 1)
 
 

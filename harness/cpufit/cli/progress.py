@@ -147,7 +147,7 @@ class Watcher:
         if self._plan is None:
             return 0.0
         budget = self._plan.budget
-        guess = budget.warmup_s + budget.process_s[0] + _START_S
+        guess = budget.warmup_s + sum(budget.process_s) / 2 + _START_S
         each = (sum(self._spent_s) + 2 * guess) / (len(self._spent_s) + 2)
         settled = [
             len(found)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from cpufit.selftest import all as everything
+from cpufit.selftest import gate_live
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
+    from cpufit.gating.pairs import Stage
+    from cpufit.gating.verdict import Found
     from cpufit.run.flow import Place
+    from cpufit.run.gate import Match
     from cpufit.run.request import Plan
     from cpufit.schema import Cell, Record
     from cpufit.selftest import Finding
@@ -42,6 +46,13 @@ class _Status:
         """Show what its process does."""
         self.status.update(f"process {self._done + 1}: {self._cell}: {text}")
 
+    def began(self, match: Match) -> None:
+        """Show nothing yet."""
+
+    def fought(self, found: Found, stage: Stage, left: int) -> None:  # noqa: ARG002 - an observer's
+        """Count two."""
+        self._done += 2
+
     def finished(self, record: Record) -> None:  # noqa: ARG002 - an observer's
         """Count it."""
         self._done += 1
@@ -51,13 +62,29 @@ def show(
     console: Console, files: Sequence[Path], *, recorded: bool, processes: int, place: Place
 ) -> bool:
     """Print every finding; return whether none is other than asked."""
-    watcher, good = _Status(console), True
+    watcher = _Status(console)
+    found = (
+        everything.recorded(files)
+        if recorded or files
+        else everything.on_this_host(processes, place, watcher)
+    )
+    return _told(found, watcher, console)
+
+
+def show_gate(
+    console: Console, folders: Sequence[Path], *, recorded: bool, pairs: int, place: Place
+) -> bool:
+    """Print every finding about the gate; return whether none is other than asked."""
+    watcher = _Status(console)
+    found = (
+        gate_live.recorded(folders) if recorded else gate_live.on_this_host(pairs, place, watcher)
+    )
+    return _told(found, watcher, console)
+
+
+def _told(found: Iterable[Finding], watcher: _Status, console: Console) -> bool:
+    good = True
     with watcher.status:
-        found = (
-            everything.recorded(files)
-            if recorded or files
-            else everything.on_this_host(processes, place, watcher)
-        )
         for finding in found:
             console.print(_line(finding), soft_wrap=True)
             good &= finding.good is not False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from cpufit import analyse, stats, units
@@ -34,8 +33,7 @@ COLUMNS = (
     ("verdict", "Verdict", False),
 )
 NO_THRESHOLD, NOT_MEASURED = "no threshold", "not measured"
-TOO_SMALL = "n too small"
-_HARDLY_KNOWN = 1.0  # half an interval, as a share
+TOO_SMALL = units.TOO_SMALL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +114,7 @@ def _count_words(row: Row) -> str:
 
 def plus_minus(metric: Metric) -> str:
     """Return half the 95 % interval: ' ±3%'; '' where there is none."""
-    share = metric.estimate.half_width
-    if share > _HARDLY_KNOWN:
-        return " ±100% or more" if isfinite(share) else ""
-    return f" ±{units.significant(100 * share, 2)}%"
+    return units.plus_minus(metric.estimate.half_width)
 
 
 def percentile_words(metric: Metric) -> str:
@@ -133,9 +128,7 @@ def rate_words(metric: Metric) -> str:
     """Return 'decode 10.2 tokens/s' without the name: what one second brings."""
     if not metric.rate:
         return ""
-    tokens = metric.name in ("tpot", "decode", "prefill", "ttft")
-    unit = "tokens/s" if tokens else "FPS" if metric.name == "frame" else "/s"
-    return f"{units.significant(metric.rate)} {unit}"
+    return f"{units.significant(metric.rate)} {analyse.rate_unit(metric.name)}"
 
 
 def _value(metric: Metric, value: float) -> str:

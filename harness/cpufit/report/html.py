@@ -22,9 +22,20 @@ if TYPE_CHECKING:
 
 def render(records: Sequence[Record], settings: Settings) -> str:
     """Return the page. The same records give the same bytes: no clock, no host is asked."""
-    folder = data_root() / "reports"
+    page = view.page(records, settings)
+    return filled(
+        "report.html.j2",
+        page=page,
+        columns=cells.COLUMNS,
+        island=Markup(page.island),  # noqa: S704 - escaped for <script> where it is made
+        script=_read("report.js"),
+    )
+
+
+def filled(template: str, **values: object) -> str:
+    """Return a template of `reports/`, filled in and in the report's style."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(data_root() / "reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -33,19 +44,16 @@ def render(records: Sequence[Record], settings: Settings) -> str:
     environment.filters["duration"] = units.duration
     environment.filters["against"] = view.against
     environment.filters["inexact"] = view.inexact_words
-    page = view.page(records, settings)
-    return environment.get_template("report.html.j2").render(
-        page=page,
-        columns=cells.COLUMNS,
-        island=Markup(page.island),  # noqa: S704 - escaped for <script> where it is made
-        style=_read(folder / "report.css"),
-        script=_read(folder / "report.js"),
-    )
+    return environment.get_template(template).render(style=_read("report.css"), **values)
 
 
 def write(records: Sequence[Record], settings: Settings, path: Path) -> None:
     """Write the page to `path`, whole or not at all; raise DataError where that is refused."""
-    text = render(records, settings)
+    save(render(records, settings), path)
+
+
+def save(text: str, path: Path) -> None:
+    """Write a page's text to `path`, whole or not at all; raise DataError where it is refused."""
     try:
         with replacing(path) as file:
             file.write(text.encode())
@@ -55,5 +63,5 @@ def write(records: Sequence[Record], settings: Settings, path: Path) -> None:
         ) from error
 
 
-def _read(path: Path) -> Markup:
-    return Markup(path.read_text(encoding="utf-8"))  # noqa: S704 - our own file
+def _read(name: str) -> Markup:
+    return Markup((data_root() / "reports" / name).read_text(encoding="utf-8"))  # noqa: S704 - ours

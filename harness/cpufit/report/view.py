@@ -102,7 +102,9 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
     """Turn records into everything the report shows; no record is dropped."""
     table = analyse.rows(records, settings.thresholds)
     groups = _by_host(table)
-    names = _host_names([rows[-1].record.host for rows in groups.values()])
+    names = analyse.host_names(
+        {name: rows[-1].record.host.cpu_model for name, rows in groups.items()}
+    )
     blocks = [
         _host_block(f"host-{index}", rows, settings)
         for index, rows in enumerate(groups.values(), 1)
@@ -139,17 +141,6 @@ def _by_host(table: Iterable[Row]) -> dict[str, list[Row]]:
     for row in table:
         groups.setdefault(row.record.host.fingerprint, []).append(row)
     return groups
-
-
-def _host_names(hosts: Sequence[Host]) -> dict[str, str]:
-    """Name each fingerprint by its CPU; by its fingerprint too where two share a CPU."""
-    models = [host.cpu_model for host in hosts]
-    return {
-        host.fingerprint: host.cpu_model
-        if models.count(host.cpu_model) == 1
-        else f"{host.cpu_model} ({host.fingerprint[:8]})"
-        for host in hosts
-    }
 
 
 def _title(names: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 from cpufit.schema import Job, Message, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cpufit.schema import Artifact, Numerics
 
@@ -32,6 +33,17 @@ _FIXED = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "ORT_DISABLE_TELEMETRY": "1"
 _CHUNK = 1 << 16
 _LOG_TAIL = 16_000
 _UNLOAD_S = 10.0  # a child that has said its last word may still unload a model
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Which Python a child runs in, and a folder where it finds what it has not installed."""
+
+    python: str = sys.executable
+    path: str = ""
+
+
+HERE = Interpreter()
 
 
 @dataclass(frozen=True)
@@ -50,72 +62,144 @@ def environment() -> dict[str, str]:
     return {**kept, **_FIXED}
 
 
-def ask(job: Job, timeout_s: float, on_stage: Callable[[str], None]) -> Reply:
+def ask(
+    job: Job,
+    timeout_s: float,
+    on_stage: Callable[[str], None],
+    interpreter: Interpreter = HERE,
+) -> Reply:
     """Have a fresh process do the job; whatever happens to it becomes the reply.
 
     On KeyboardInterrupt the child is killed before the interrupt goes on.
     """
-    oom_before = _oom_kills()
-    with tempfile.TemporaryFile() as log:
-        process, pipe = _start(job, log)
-        deadline = time.monotonic() + timeout_s
-        stage, last = "starting", Message()
+    with Child(job, timeout_s, on_stage, interpreter) as child:
+        child.go(last=True)
+        child.wait()
+        return child.reply()
+
+
+class Child:
+    """A process that does a job; it lives until `with` ends.
+
+    Raises nothing for what happens to it: `wait` says that it ended, `reply` how.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        timeout_s: float,
+        on_stage: Callable[[str], None],
+        interpreter: Interpreter,
+    ) -> None:
+        self._oom_before, self._timeout_s, self._on_stage = _oom_kills(), timeout_s, on_stage
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process, self._pipe = _start(job, self._log, interpreter)
+        self._messages = _Messages(self._pipe)
+        self._stage, self._last, self._late = "starting", Message(), False
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.go(last=True)
+        os.close(self._pipe)
+        _kill(self._process)
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def go(self, *, last: bool = False) -> None:
+        """Tell it that its turn has come; or, by the end of its input, that none will follow."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it died: what follows says why
+            if last:
+                self._process.stdin.close()
+            else:
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()
+
+    def wait(self, stage: str = "") -> bool:
+        """Wait, blocked, until it says that it has come so far; False where it ended before."""
+        deadline = time.monotonic() + self._timeout_s
         try:
-            for message in _messages(pipe, deadline):
-                last = message
+            while (message := self._messages.next(deadline)) is not None:
+                self._last = message
                 if message.stage:
-                    stage = message.stage
-                    on_stage(stage)
+                    self._stage = message.stage
+                    self._on_stage(message.stage)
+                if stage and message.stage == stage:
+                    return True
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_UNLOAD_S)
+                self._process.wait(_UNLOAD_S)
         except TimeoutError:
-            return Reply(outcome=_timeout(timeout_s, stage))
-        finally:
-            os.close(pipe)
-            _kill(process)
+            self._late = True
+        return False
+
+    def reply(self) -> Reply:
+        """Return what came of it, once it has ended."""
+        if self._late:
+            return Reply(outcome=_timeout(self._timeout_s, self._stage))
+        last = self._last
         if last.artifact or last.numerics or last.outcome:
             return Reply(last.artifact, last.numerics, last.outcome)
-        text = _tail(log)
-    return Reply(outcome=_death(process.returncode, stage, text, oom_before), log=text)
+        _kill(self._process)
+        text = _tail(self._log)
+        code = self._process.returncode
+        return Reply(outcome=_death(code, self._stage, text, self._oom_before), log=text)
 
 
-def _start(job: Job, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
+class _Messages:
+    """What a child writes into its pipe, one after another."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._rest = pipe, b""
+        self._ready: deque[bytes] = deque()
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+
+    def next(self, deadline: float) -> Message | None:
+        """Return the next message, None where the child has closed the pipe.
+
+        Blocked in poll(2) until then; raises TimeoutError after `deadline`.
+        """
+        while not self._ready:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._poll.poll(left * 1000):
+                raise TimeoutError
+            chunk = os.read(self._pipe, _CHUNK)
+            if not chunk:
+                return None
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._ready += lines
+        return _MESSAGE.validate_json(self._ready.popleft())
+
+
+def _start(
+    job: Job, log: IO[bytes], interpreter: Interpreter
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start the worker in a session of its own, so that Ctrl-C reaches only the parent."""
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
             # -P: a folder or file of the user's must not shadow a package.
-            [sys.executable, "-P", "-m", "cpufit.worker", str(write_end)],
+            [interpreter.python, "-P", "-m", "cpufit.worker", str(write_end)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             pass_fds=(write_end,),
-            env=environment(),
+            env=environment() | ({"PYTHONPATH": interpreter.path} if interpreter.path else {}),
             start_new_session=True,
         )
     finally:
         os.close(write_end)
     with suppress(BrokenPipeError):  # the child died at once: its log will say why
         assert process.stdin is not None
-        process.stdin.write(_JOB.dump_json(job))
-        process.stdin.close()
+        process.stdin.write(_JOB.dump_json(job) + b"\n")
+        process.stdin.flush()
     return process, read_end
-
-
-def _messages(pipe: int, deadline: float) -> Iterator[Message]:
-    """Yield messages until the child closes the pipe; blocked in poll(2) between them."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    rest = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimeoutError
-        chunk = os.read(pipe, _CHUNK)
-        if not chunk:
-            return
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (_MESSAGE.validate_json(line) for line in lines)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

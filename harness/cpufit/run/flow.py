@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 _BUILD_TIMEOUT_S = 1800.0
 
 
-class Observer(Protocol):
+class Stages(Protocol):
+    """Who hears what a process does."""
+
+    def stage(self, text: str) -> None:
+        """Hear what the cell's process is doing."""
+
+
+class Observer(Stages, Protocol):
     """Who watches a run; the terminal is one."""
 
     def planned(self, plan: Plan, done: Sequence[Record]) -> None:
@@ -44,9 +51,6 @@ class Observer(Protocol):
 
     def started(self, cell: Cell) -> None:
         """Hear that a cell begins."""
-
-    def stage(self, text: str) -> None:
-        """Hear what the cell's process is doing."""
 
     def finished(self, record: Record) -> None:
         """Hear what came out; the record is on disk."""
@@ -213,7 +217,7 @@ def run_cell(
     """
     try:
         _check_host(cell, plan)
-        artifact, outcome, log = _artifact(cell, plan, place, observer)
+        artifact, outcome, log = artifact_of(cell, plan, place, observer)
     except CpufitError as error:
         return Made(Outcome.of_error(error))
     if artifact is None or outcome is not None:
@@ -237,10 +241,10 @@ def _check_host(cell: Cell, plan: Plan) -> None:
         energy.open_meter()
 
 
-def _artifact(
-    cell: Cell, plan: Plan, place: Place, observer: Observer
+def artifact_of(
+    cell: Cell, plan: Plan, place: Place, observer: Stages
 ) -> tuple[Artifact | None, Outcome | None, str]:
-    """Return the artifact, or why there is none or it would not fit."""
+    """Return the artifact, or why there is none or it would not fit, and a bug's traceback."""
     model, scenario = plan.models[cell.card], plan.scenarios[cell.scenario]
     request, module = cache.request_of(
         model, cell.precision, cell.runtime, cell.weights, place.cache
@@ -262,24 +266,39 @@ def _check(
     plan: Plan,
     place: Place,
     artifact: Artifact,
-    observer: Observer,
+    observer: Stages,
     checks: Checks,
 ) -> Checked:
     """Return how exact the cell's precision is, asked once; a failure becomes a note."""
     model, key = plan.models[cell.card], _checked_of(cell)
     if key not in checks and numerics.applies(cell, model):
-        # Ctrl-C kills the child; what it built for a sample must not stay behind.
-        with tempfile.TemporaryDirectory(prefix="cpufit-") as scratch:
-            root = Path(scratch) if numerics.is_sampled(cell, model) else place.cache
-            job = _job("check", cell, plan, root, artifact)
-            reply = child.ask(job, plan.budget.timeout_s, observer.stage)
-        _trim(artifact, place)
+        reply = check(cell, plan, place, artifact, observer)
         notes: tuple[str, ...] = ()
         if reply.outcome is not None:
             notes = (f"numerics not checked: {reply.outcome.reason}",)
         checks[key] = Checked(reply.numerics, notes)
         return replace(checks[key], log=reply.log)
     return checks.get(key, Checked())
+
+
+def check(
+    cell: Cell,
+    plan: Plan,
+    place: Place,
+    artifact: Artifact,
+    observer: Stages,
+    interpreter: child.Interpreter = child.HERE,
+    reference: Artifact | None = None,
+) -> child.Reply:
+    """Ask a process how near the cell's outputs are to float32's, or to those of `reference`."""
+    # Ctrl-C kills the child; what it built for a sample must not stay behind.
+    with tempfile.TemporaryDirectory(prefix="cpufit-") as scratch:
+        sampled = numerics.is_sampled(cell, plan.models[cell.card])
+        root = Path(scratch) if sampled else place.cache
+        job = replace(_job("check", cell, plan, root, artifact), reference=reference)
+        reply = child.ask(job, plan.budget.timeout_s, observer.stage, interpreter)
+    _trim(artifact, place)
+    return reply
 
 
 def _trim(artifact: Artifact, place: Place) -> None:

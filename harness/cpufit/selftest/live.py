@@ -24,7 +24,7 @@ from cpufit.run.request import Request, resolve
 from cpufit.schema import Budget, Cell, Job
 from cpufit.selftest import Finding
 from cpufit.selftest.peers import GENERATE, PEERS, PROMPT, REPETITIONS
-from cpufit.selftest.replay import ratio, share_seen, traces
+from cpufit.selftest.replay import share_seen, traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,8 +122,8 @@ def sensitivity(processes: int, place: Place, observer: Observer) -> Iterator[Fi
     alone, *burdened = (trace.logs() for trace in traces(measure(plan, place, observer)))
     spread = float(np.std(np.concatenate([logs - logs.mean() for logs in (alone, *burdened)])))
     for share, logs in zip(_EXTRA, burdened, strict=True):
-        low, high = ratio(logs, alone)
-        sure = ratio(logs, alone, 0.99)
+        low, high = intervals.ratio(logs, alone)
+        sure = intervals.ratio(logs, alone, 0.99)
         promised = intervals.smallest_change(spread, min(len(logs), len(alone)))
         few = intervals.smallest_change(spread, _FEW)
         yield Finding(

@@ -7,7 +7,7 @@ truth is what all recorded processes come to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,7 +96,7 @@ def again(found: Sequence[Trace], count: int) -> Finding:
     for trace, random in _seeded(found):
         logs = trace.logs()
         for _ in range(DRAWS):
-            low, high = ratio(random.choice(logs, count), random.choice(logs, count))
+            low, high = intervals.ratio(random.choice(logs, count), random.choice(logs, count))
             excluded.append(not low <= 1 <= high)
     share = float(np.mean(excluded))
     return Finding(
@@ -119,7 +119,7 @@ def in_turns(found: Sequence[Trace], count: int) -> Finding:
             for start in range(0, len(logs) - 2 * count + 1, count):
                 row = logs[start : start + 2 * count]
                 halves = (row[::2], row[1::2]) if turns else (row[:count], row[count:])
-                low, high = ratio(*halves)
+                low, high = intervals.ratio(*halves)
                 excluded.append(not low <= 1 <= high)
         shares.append((float(np.mean(excluded)) if excluded else 0.0, len(excluded)))
     (alternating, pairs), (after, _) = shares
@@ -132,22 +132,13 @@ def in_turns(found: Sequence[Trace], count: int) -> Finding:
     )
 
 
-def ratio(after: Values, before: Values, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of after / before, of logarithms of independent processes (Welch)."""
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in (after, before)]
-    error = sqrt(sum(parts)) or 1e-12
-    degrees = sum(parts) ** 2 / (
-        sum(p**2 / (len(v) - 1) for p, v in zip(parts, (after, before), strict=True)) or 1e-24
-    )
-    reach = intervals.quantile(confidence, round(max(degrees, 1.0), 1)) * error
-    centre = intervals.hodges_lehmann(after) - intervals.hodges_lehmann(before)
-    return exp(centre - reach), exp(centre + reach)
-
-
 def share_seen(after: Values, before: Values, count: int) -> float:
     """Draw so many processes of each side and count how often the ratio's interval is above 1."""
     random = np.random.default_rng(0)
-    draws = (ratio(random.choice(after, count), random.choice(before, count)) for _ in range(DRAWS))
+    draws = (
+        intervals.ratio(random.choice(after, count), random.choice(before, count))
+        for _ in range(DRAWS)
+    )
     return float(np.mean([low > 1 for low, _ in draws]))
 
 

@@ -1,0 +1,403 @@
+"""`cpufit gate`: two arms on this host, or this host against its stored results."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from cpufit.errors import DataError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from cpufit.analyse import Row
+    from cpufit.gating.pairs import Stage
+    from cpufit.gating.verdict import Found, Margins
+    from cpufit.plan import Selection
+    from cpufit.report.gate_words import Verdict
+    from cpufit.run.flow import Place
+    from cpufit.run.gate import Match
+    from cpufit.run.request import Request
+    from cpufit.schema import Cell
+
+Many = Parameter(consume_multiple=True)
+Words = tuple[str, ...]
+SUITE = "gate"
+_LEAST_MARGIN, _MOST_MARGIN = 0.001, 1.0
+_INTERRUPTED, _NOT_COMPARABLE = 130, 3
+
+
+def gate(
+    *,
+    against: str = "",
+    against_model: Annotated[tuple[Path, Path] | None, Parameter(consume_multiple=True)] = None,
+    baseline: Path | None = None,
+    suite: str = "",
+    model: Annotated[Words, Many] = (),
+    runtime: Annotated[Words, Many] = (),
+    precision: Annotated[Words, Many] = (),
+    scenario: Annotated[Words, Many] = (),
+    threads: Annotated[tuple[int, ...], Many] = (),
+    margin: Annotated[Words, Many] = (),
+    max_minutes: float | None = None,
+    junit: Path | None = None,
+    markdown: Path | None = None,
+    json: Path | None = None,
+    github: bool = False,
+    cache: Path | None = None,
+) -> None:
+    """Say whether something became slower or larger: 0 no, 1 yes, 3 cannot tell, 4 cells missing.
+
+    Parameters
+    ----------
+    against
+        The other arm, compared with what is installed here: a requirement of pip's
+        ('onnxruntime==1.30.0'), a wheel, a folder of sources, or another environment's python.
+    against_model
+        Two model files, the old one and the new one.
+    baseline
+        Results of `cpufit run` on this very host, several runs of them.
+    suite
+        Which cells: a name of 'cpufit list suites', or a TOML file; 'gate' by default.
+    model
+        Only these models.
+    runtime
+        Only these runtimes; by default those whose packages differ between the arms.
+    precision
+        Only these precisions.
+    scenario
+        Only these scenarios.
+    threads
+        Thread counts; one per usable physical core by default.
+    margin
+        How much worse may be: 'time=3%' 'memory=1%'; likewise load, size, energy, instructions,
+        numerics.
+    max_minutes
+        Stop then; what is not decided is inconclusive.
+    junit
+        Write JUnit XML there.
+    markdown
+        Write a Markdown summary there.
+    json
+        Write everything there, every pair.
+    github
+        Add the summary to GitHub's, and annotate what fails.
+    cache
+        Folder for models and environments; the user's cache folder by default.
+    """
+    from cpufit.cli import _cache, _console
+    from cpufit.gating.verdict import exit_code
+    from cpufit.plan import Selection
+    from cpufit.report import gate_words
+    from cpufit.run import flow
+
+    given = [bool(against), against_model is not None, baseline is not None]
+    if sum(given) != 1:
+        raise UsageError("give one of --against, --against-model and --baseline", "see --help")
+    margins = parse_margins(margin)
+    selection = Selection(
+        models=model, runtimes=runtime, precisions=precision, scenarios=scenario, threads=threads
+    )
+    _check_targets(junit, markdown, json)
+    console, place = _console(), flow.Place(output=Path(), cache=_cache(cache))
+    limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
+    start = time.monotonic()
+    if baseline is not None:
+        told = _against_past(baseline, suite, selection, margins, place, console)
+    else:
+        match = _match(against, against_model, suite, selection, margins, place)
+        found = _fight(replace(match, max_s=limit_s), place, console)
+        told = _told(match, found)
+    told = replace(told, seconds=time.monotonic() - start)
+    console.print(gate_words.terminal(told))
+    console.print(f"\n{told.headline}", soft_wrap=True)
+    _write(told, junit, markdown, json, github=github)
+    sys.exit(exit_code(told.found))
+
+
+def parse_margins(words: Sequence[str]) -> Margins:
+    """Return the margins by kind: the defaults, and what is given; raise UsageError."""
+    from cpufit.gating.pairs import MARGINS
+
+    found = dict(MARGINS)
+    for word in words:
+        name, _, text = word.partition("=")
+        kind = next((kind for kind in MARGINS if kind == name), None)
+        if kind is None:
+            raise unknown("margin", name, MARGINS)
+        found[kind] = _share(word, text)
+    return found
+
+
+def _share(word: str, text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"--margin {word}: {text!r} is no share", "write 'time=3%'") from None
+    if not _LEAST_MARGIN <= share <= _MOST_MARGIN:
+        raise UsageError(f"--margin {word} cannot be judged by", "give 0.1% to 100%")
+    return share
+
+
+def _seconds(minutes: float) -> float:
+    if not minutes > 0:
+        raise UsageError(f"--max-minutes {minutes:g} leaves no time", "give some")
+    return minutes * 60
+
+
+def _check_targets(*paths: Path | None) -> None:
+    """Refuse what cannot be written before anything is measured."""
+    for path in paths:
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise DataError(f"cannot write {path}", "name a file in a folder that exists")
+
+
+def _match(
+    against: str,
+    files: tuple[Path, Path] | None,
+    suite: str,
+    selection: Selection,
+    margins: Margins,
+    place: Place,
+) -> Match:
+    """Decide what is compared with what."""
+    from cpufit.artifacts.cache import check_writable
+    from cpufit.run import arms
+    from cpufit.run.gate import Match
+    from cpufit.run.request import Request, resolve
+
+    check_writable(place.cache)
+    here = arms.here()
+    if files is not None:
+        if suite:
+            raise UsageError("--suite does not go with --against-model", "leave it away")
+        plans = tuple(
+            resolve(Request(budget="rapid", selection=selection, files=(str(f.resolve()),)))
+            for f in files
+        )
+        cells = {_how(cell): cell for cell in plans[0].cells}
+        contests = tuple((cells[_how(c)], c) for c in plans[1].cells if _how(c) in cells)
+        if not contests:
+            raise UsageError(
+                f"no runtime reads both {files[0].name} and {files[1].name}", "give one kind"
+            )
+        return Match(
+            contests=contests, plans=(plans[0], plans[1]), arms=(here, here), margins=margins
+        )
+    plan = resolve(Request(suite=suite or SUITE, budget="rapid", selection=selection))
+    other = arms.other(against, place.cache)
+    used = [c for c in plan.cells if selection.runtimes or arms.uses(here, other, c.runtime)]
+    if not used:
+        raise UsageError(
+            f"{against} has what is installed here: {len(plan.cells)} cells would be compared "
+            "with themselves",
+            "name another version, or --runtime to compare all the same",
+        )
+    contests = tuple((cell, cell) for cell in used)
+    return Match(contests=contests, plans=(plan, plan), arms=(other, here), margins=margins)
+
+
+def _how(cell: Cell) -> tuple[object, ...]:
+    return cell.runtime, cell.scenario, cell.threads, cell.batch
+
+
+def _fight(match: Match, place: Place, console: Console) -> list[Found]:
+    from cpufit.run import gate as road
+
+    with console.status("") as status:
+        try:
+            return road.go(match, place, _Watcher(console, status.update))
+        except KeyboardInterrupt:
+            console.print("interrupted: nothing is decided", soft_wrap=True)
+            sys.exit(_INTERRUPTED)
+
+
+class _Watcher:
+    """Says in one line which cell fights; in a log, what each came to now and then."""
+
+    _SILENCE_S = 60.0
+
+    def __init__(self, console: Console, update: object) -> None:
+        self._console, self._update = console, update
+        self._cell, self._pairs, self._printed = "", 0, time.monotonic()
+
+    def began(self, match: Match) -> None:
+        """Say what is compared with what."""
+        from cpufit.gating.rule import SCREEN
+
+        before, after = (arm.name for arm in match.arms)
+        if match.plans[0] is match.plans[1]:
+            parts = [
+                f"{name} {old or 'none'} -> {new or 'none'}"
+                for name, (old, new) in match.arms[0].differs(match.arms[1]).items()
+            ]
+            words = f"before: {before}; after: {after} ({', '.join(parts)})"
+        else:
+            words = f"before: {match.contests[0][0].card}; after: {match.contests[0][1].card}"
+        self._console.print(words, soft_wrap=True)
+        total = len(match.contests)
+        words = f"{total} cell{'s' * (total != 1)}, {SCREEN} pairs of processes each at least"
+        self._console.print(words)
+
+    def started(self, cell: Cell) -> None:
+        """Show the cell."""
+        self._cell = cell.id
+
+    def stage(self, text: str) -> None:
+        """Show what its process does."""
+        assert callable(self._update)
+        self._update(f"pair {self._pairs + 1}: {self._cell}: {text}")
+
+    def fought(self, found: Found, stage: Stage, left: int) -> None:
+        """Count the pair; in a log, say so once a minute."""
+        self._pairs += 1
+        if not self._console.is_terminal and time.monotonic() - self._printed > self._SILENCE_S:
+            self._printed = time.monotonic()
+            cell = found.trial.cell.id
+            words = f"{self._pairs} pairs; {cell} ({stage}): {found.word} so far; {left} cells open"
+            self._console.print(words, soft_wrap=True)
+
+
+def _against_past(
+    baseline: Path,
+    suite: str,
+    selection: Selection,
+    margins: Margins,
+    place: Place,
+    console: Console,
+) -> Verdict:
+    """Measure the cells of earlier runs once more; leave with 3 where they are of another host."""
+    from cpufit import analyse, config, store
+    from cpufit.gating import baseline as past
+    from cpufit.probes import host
+    from cpufit.report.gate_words import Verdict
+    from cpufit.run.request import resolve
+
+    files = sorted(baseline.glob("run-*.parquet")) if baseline.is_dir() else [baseline]
+    if not files:
+        raise DataError(f"no results in {baseline}", "name a file of `cpufit run`, or its folder")
+    records, here, settings = store.read(files), host.describe(), config.load_settings()
+    mine = [record for record in records if record.host.fingerprint == here.fingerprint]
+    if not mine:
+        others = sorted({f"{r.host.cpu_model} ({r.host.fingerprint})" for r in records})
+        console.print(
+            f"not comparable: {baseline} was measured on {', '.join(others) or 'nothing'}, this is "
+            f"{here.cpu_model} ({here.fingerprint})",
+            soft_wrap=True,
+        )
+        sys.exit(_NOT_COMPARABLE)
+    earlier: dict[str, list[Row]] = {}
+    for row in analyse.rows(mine, settings.thresholds):
+        if row.ok:
+            earlier.setdefault(row.record.cell.id, []).append(row)
+    request = _asked(files[-1], suite, selection)
+    if not any(cell.id in earlier for cell in resolve(request).cells):
+        raise UsageError(f"{baseline} has none of these cells", "name what it measured")
+    rows = _measured(request, place, console)
+    tested = past.quantities(rows)
+    found = [past.judge(earlier.get(r.record.cell.id, ()), r, margins, tested) for r in rows]
+    return Verdict(
+        before=f"{len({record.run_id for record in mine})} earlier runs",
+        after="this run",
+        differences={},
+        host=f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})",
+        margins=margins,
+        found=tuple(found),
+        repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
+    )
+
+
+def _asked(file: Path, suite: str, selection: Selection) -> Request:
+    """Return what the earlier run was asked to do, or what is asked for now."""
+    from cpufit import store
+    from cpufit.plan import Selection
+    from cpufit.run.request import from_json
+
+    request = from_json(store.request_of(file), file)
+    if suite:
+        request = replace(request, suite=suite, files=())
+    return replace(request, selection=selection) if selection != Selection() else request
+
+
+def _measured(request: Request, place: Place, console: Console) -> list[Row]:
+    from cpufit import analyse, config, store
+    from cpufit.cli.progress import Watcher
+    from cpufit.run import flow
+
+    settings = config.load_settings()
+    with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
+        todo = flow.begin(request, replace(place, output=Path(folder)))
+        with Watcher(console, settings) as watcher:
+            flow.go(todo, place, watcher)
+        return analyse.rows(store.read([todo.results.path]), settings.thresholds)
+
+
+def _told(match: Match, found: list[Found]) -> Verdict:
+    from cpufit.probes import host
+    from cpufit.report.gate_words import Verdict
+
+    before, after = match.arms
+    two_files = match.plans[0] is not match.plans[1]
+    names = [cell.card for cell in match.contests[0]] if two_files else [before.name, after.name]
+    here = host.describe()
+    return Verdict(
+        before=names[0],
+        after=names[1],
+        differences=before.differs(after),
+        host=f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})",
+        margins=match.margins,
+        found=tuple(found),
+        repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
+        notes=tuple(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),
+    )
+
+
+def _repeat(cell: Cell) -> str:
+    """Return the command that compares just that cell, by the one that was typed."""
+    words, keep = [], True
+    filters = ("--model", "--runtime", "--precision", "--scenario", "--threads")
+    outputs = ("--junit", "--markdown", "--json", "--github")
+    for word in sys.argv[1:]:
+        if word.startswith("--"):
+            keep = word.partition("=")[0] not in (*filters, *outputs)
+        if keep:
+            words.append(word)
+    own = {"--runtime": cell.runtime, "--scenario": cell.scenario, "--threads": str(cell.threads)}
+    if "--against-model" not in words:
+        own = {"--model": cell.card, "--precision": cell.precision, **own}
+    return shlex.join(["cpufit", *words, *(part for pair in own.items() for part in pair)])
+
+
+def _write(
+    told: Verdict, junit: Path | None, markdown: Path | None, json: Path | None, *, github: bool
+) -> None:
+    from cpufit.files import replacing
+    from cpufit.report import gate_words
+
+    texts = {
+        junit: gate_words.as_junit,
+        markdown: gate_words.as_markdown,
+        json: gate_words.as_json,
+    }
+    for path, make in texts.items():
+        if path is not None:
+            with replacing(path) as file:
+                file.write(make(told).encode())
+    if github:
+        print("\n".join(gate_words.workflow_commands(told)))  # noqa: T201 - GitHub reads them there
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(gate_words.as_markdown(told))
+
+
+__all__ = ["gate"]

@@ -1,0 +1,1 @@
+"""Did something become slower or larger? Pairs of processes in, verdicts out. Pure."""

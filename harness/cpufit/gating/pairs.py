@@ -1,0 +1,92 @@
+"""What a gate compares: of each cell, pairs of processes, one of either arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cpufit import stats
+from cpufit.analyse import LABELS, label_of
+from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
+
+if TYPE_CHECKING:
+    from cpufit.schema import Outcome
+
+Kind = Literal["time", "memory", "load", "size", "energy", "instructions", "numerics"]
+Stage = Literal["screen", "confirm"]
+Values = dict[str, float]  # by a quantity's name; the larger, the worse
+
+# The share by which a quantity must be worse for the gate to care.
+MARGINS: dict[Kind, float] = {
+    "time": 0.03,
+    "memory": 0.01,
+    "load": 0.25,
+    "size": 0.01,
+    "energy": 0.03,
+    "instructions": 0.01,
+    "numerics": 0.005,
+}
+PEAK, LOAD = "peak memory", "load"
+_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two fresh processes of a cell that took turns: what each came to."""
+
+    stage: Stage
+    before: Values
+    after: Values
+    disturbed: tuple[str, ...] = ()  # by what; such a pair is no evidence
+    whole: bool = False  # one after the other, for want of memory or of slices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What does not vary from process to process."""
+
+    size_bytes: int = 0
+    cosine: float | None = None  # to float32, or of new to old outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A cell in both arms."""
+
+    cell: Cell  # after's
+    against: Cell
+    pairs: tuple[Pair, ...] = ()
+    before: Facts = Facts()
+    after: Facts = Facts()
+    problem: str = ""  # why there is nothing to compare
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The quantities that both arms of every pair have, in order."""
+        found = [dict.fromkeys(n for n in p.before if n in p.after) for p in self.pairs]
+        return tuple(name for name in (found[0] if found else ()) if all(name in f for f in found))
+
+
+def kind_of(name: str) -> Kind:
+    """Return which margin is a quantity's."""
+    if name in (PEAK, LOAD):
+        return "memory" if name == PEAK else "load"
+    if name.startswith("energy"):
+        return "energy"
+    return "instructions" if name.startswith("instructions") else "time"
+
+
+def values_of(outcome: Outcome) -> Values:
+    """Return what one process came to: medians in ns or J, bytes, instructions per item."""
+    found = {
+        label_of(s.name, s.size): stats.percentile(s.values, 0.5)
+        for s in outcome.series
+        if s.values and s.name in LABELS and s.name not in _STAGES
+    }
+    counted = {
+        name: value for name, value in outcome.counters.items() if name.startswith("instructions")
+    }
+    memory = {PEAK: float(outcome.memory.peak_bytes)} if outcome.memory else {}
+    load = {LOAD: float(outcome.load_ns)} if outcome.load_ns else {}
+    return {name: value for name, value in (found | counted | memory | load).items() if value > 0}

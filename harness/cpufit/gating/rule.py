@@ -1,0 +1,163 @@
+"""The rule: screen every quantity, confirm what is flagged on fresh pairs. Pure arithmetic.
+
+d is the logarithm of after / before of one pair, so that worse is positive. The test is Wilcoxon's
+signed rank, exact: under the null either sign of every d is as likely as the other. Screening at
+1 % and confirming at 1 / (quantities tested) on pairs that the screen never saw leaves a false
+alarm in at most 1 % of matrices, however large (docs/gate.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import exp, expm1, inf, log1p, sqrt
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from cpufit import intervals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Logs = NDArray[np.float64]
+
+Verdict = Literal["regression", "improvement", "same", "inconclusive"]
+
+SCREEN = 10  # pairs of each cell
+SCREEN_MOST = 30  # where it is too noisy for so few
+CONFIRM = 20  # fresh pairs of what the screen flags
+SCREEN_ALPHA = FAMILY_ALPHA = 0.01
+_SURE = 2.576  # normal quantile: missed in 0.5 % of cases, at either stage
+_EFFICIENCY = sqrt(0.955)  # of signed ranks and Hodges-Lehmann beside t and mean, normal noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What pairs say of one quantity."""
+
+    verdict: Verdict
+    ratio: float  # after / before: the Hodges-Lehmann centre
+    interval: tuple[float, float]  # 95 %
+    pairs: int
+    p: float  # of the stage that decided, one-sided for worse; nan: no pairs, but earlier runs
+    smallest: float  # the smallest worsening that would be found in 99 of 100 cases, as a share
+    why: str = ""
+
+
+def confirm_alpha(tested: int) -> float:
+    """Return the level of the second stage where so many quantities are tested."""
+    return min(FAMILY_ALPHA / (SCREEN_ALPHA * max(tested, 1)), SCREEN_ALPHA)
+
+
+def flagged(screen: Logs, margin: float) -> bool:
+    """Whether the screen sees something worth twenty more pairs."""
+    if len(screen) < SCREEN or intervals.hodges_lehmann(screen) < log1p(margin) / 2:
+        return False
+    return signed_rank(screen) < SCREEN_ALPHA
+
+
+def too_noisy(logs: Logs, count: int, margin: float, tested: int) -> bool:
+    """Whether twice the margin could be missed with so many pairs on the screen."""
+    return smallest(logs, count, margin, tested) > 2 * margin
+
+
+def smallest(logs: Logs, count: int, margin: float, tested: int) -> float:
+    """Return the worsening that both stages would let through in 1 of 100 cases at most.
+
+    By the noise of these pairs, in the normal approximation of both tests.
+    """
+    if len(logs) < 2 or count < 2:
+        return inf
+    spread = float(np.std(logs, ddof=1)) / _EFFICIENCY
+    first = (_quantile(SCREEN_ALPHA, count) + _SURE) * spread / sqrt(count)
+    error = spread / sqrt(CONFIRM)
+    second = max(_quantile(confirm_alpha(tested), CONFIRM) * error, log1p(margin))
+    return expm1(max(first, second + _SURE * error))
+
+
+def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
+    """Decide on the pairs so far; `confirm` is empty where nothing was flagged."""
+    logs = confirm if len(confirm) >= CONFIRM else screen
+    if not len(logs):
+        return nothing(f"{SCREEN} undisturbed pairs are needed")
+    noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
+    seen = smallest(noise, len(screen), margin, tested)
+    centre, half = intervals.student(logs, 0.95)
+    p = signed_rank(logs)
+    verdict, why = _decide(screen, confirm, margin, tested, seen)
+    return Judged(
+        verdict=verdict,
+        ratio=exp(centre),
+        interval=(exp(centre - half), exp(centre + half)) if half < inf else (0.0, inf),
+        pairs=len(logs),
+        p=p,
+        smallest=seen,
+        why=why,
+    )
+
+
+def nothing(why: str) -> Judged:
+    """Return what no pair at all says."""
+    return Judged(
+        verdict="inconclusive",
+        ratio=1.0,
+        interval=(0.0, inf),
+        pairs=0,
+        p=1.0,
+        smallest=inf,
+        why=why,
+    )
+
+
+def _decide(
+    screen: Logs, confirm: Logs, margin: float, tested: int, seen: float
+) -> tuple[Verdict, str]:
+    if len(screen) < SCREEN:
+        return "inconclusive", f"{len(screen)} undisturbed pairs, {SCREEN} are needed"
+    if flagged(screen, margin):
+        if len(confirm) < CONFIRM:
+            words = f"worse on the screen, but {len(confirm)} of {CONFIRM} pairs to confirm it"
+            return "inconclusive", words
+        if signed_rank(confirm) < confirm_alpha(tested) and _beyond(confirm, margin):
+            return "regression", ""
+    if seen > 2 * margin:
+        return "inconclusive", f"too noisy: only {seen:.0%} would be found"
+    if signed_rank(-screen) < SCREEN_ALPHA and _beyond(-screen, margin):
+        return "improvement", ""
+    return "same", ""
+
+
+def _beyond(logs: Logs, margin: float) -> bool:
+    return intervals.hodges_lehmann(logs) >= log1p(margin)
+
+
+def signed_rank(logs: Logs) -> float:
+    """Return the exact one-sided p of values that lie above 0; 1 where none differs from it.
+
+    Values of 0 are left out, equal ones share their ranks.
+    """
+    values = logs[logs != 0]
+    if not len(values):
+        return 1.0
+    _, place, equal = np.unique(np.abs(values), return_inverse=True, return_counts=True)
+    twice = (2 * np.cumsum(equal) - equal + 1)[place]  # ranks, doubled: shared ones are halves
+    above = int(twice[values > 0].sum())
+    counts = _patterns(tuple(sorted(twice.tolist())))
+    return float(counts[above:].sum() / counts.sum())
+
+
+@cache
+def _patterns(ranks: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return how many of all sign patterns give each sum of positive ranks."""
+    counts = np.zeros(sum(ranks) + 1)
+    counts[0] = 1
+    for rank in ranks:
+        counts[rank:] += counts[:-rank].copy()
+    return counts
+
+
+@cache
+def _quantile(alpha: float, count: int) -> float:
+    return float(stdtrit(count - 1, 1 - alpha))

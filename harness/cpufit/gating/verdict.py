@@ -1,0 +1,129 @@
+"""From trials to what the gate says: of each quantity, each cell, and all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cpufit.gating import rule
+from cpufit.gating.pairs import kind_of
+from cpufit.gating.rule import Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cpufit.gating.pairs import Facts, Kind, Stage, Trial
+    from cpufit.gating.rule import Logs, Verdict
+
+Margins = Mapping["Kind", float]
+Word = Literal["regression", "missing", "inconclusive", "improvement", "same"]
+
+SIZE, COSINE, PAIRS = "file size", "cosine", "pairs"
+_WORST_FIRST: tuple[Word, ...] = ("regression", "missing", "inconclusive", "improvement", "same")
+EXIT_CODES: Mapping[Word, int] = {"regression": 1, "missing": 4, "inconclusive": 3}
+_MOST_DISTURBED = 0.5  # of all pairs, before asking for more is hopeless
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A trial, and what its pairs say."""
+
+    trial: Trial
+    judged: Mapping[str, Judged]  # by quantity
+
+    @property
+    def word(self) -> Word:
+        """The worst of its quantities; 'missing' where nothing could be compared."""
+        if self.trial.problem or not self.judged:
+            return "missing"
+        return worst([judged.verdict for judged in self.judged.values()])
+
+
+def worst(words: Sequence[Word]) -> Word:
+    """Return the word that decides: 'same' of none."""
+    return next((word for word in _WORST_FIRST if word in words), "same")
+
+
+def exit_code(found: Sequence[Found]) -> int:
+    """Return 0 for a pass, 1 a regression, 3 inconclusive, 4 missing cells."""
+    return EXIT_CODES.get(worst([one.word for one in found]), 0)
+
+
+def tested(trials: Sequence[Trial]) -> int:
+    """Return how many quantities are tested, which the family's error is shared among."""
+    return sum(len(trial.names) for trial in trials)
+
+
+def judge(trial: Trial, margins: Margins, count: int) -> Found:
+    """Judge every quantity of a trial; `count` is how many are tested in all."""
+    judged = {
+        name: rule.judge(*_stages(trial, name), margins[kind_of(name)], count)
+        for name in trial.names
+    }
+    if not judged and not trial.problem:
+        judged[PAIRS] = rule.nothing("the time was over before the first pair")
+    return Found(trial=trial, judged=judged | facts(trial.before, trial.after, margins))
+
+
+def wants(trial: Trial, margins: Margins, count: int) -> Stage | None:
+    """Return what further pair the trial needs, None for none.
+
+    How many the screen takes depends on how much pairs differ, never on which arm looks better.
+    """
+    if trial.problem:
+        return None
+    pairs = {"screen": 0, "confirm": 0}
+    quiet = dict(pairs)
+    for pair in trial.pairs:
+        pairs[pair.stage] += 1
+        quiet[pair.stage] += not pair.disturbed
+    logs = {name: _stages(trial, name) for name in trial.names}
+    if not pairs["confirm"] and pairs["screen"] < rule.SCREEN_MOST:
+        noisy = any(
+            rule.too_noisy(screen, len(screen), margins[kind_of(name)], count)
+            for name, (screen, _) in logs.items()
+        )
+        if quiet["screen"] < rule.SCREEN or noisy:
+            return "screen"
+    if quiet["screen"] < rule.SCREEN or quiet["confirm"] >= rule.CONFIRM:
+        return None
+    if pairs["confirm"] - quiet["confirm"] > _MOST_DISTURBED * rule.CONFIRM:
+        return None
+    worse = any(rule.flagged(screen, margins[kind_of(n)]) for n, (screen, _) in logs.items())
+    return "confirm" if worse else None
+
+
+def _stages(trial: Trial, name: str) -> tuple[Logs, Logs]:
+    """Return the logarithms of after / before of a quantity's undisturbed pairs, by stage."""
+    found: dict[Stage, list[float]] = {"screen": [], "confirm": []}
+    for pair in trial.pairs:
+        if not pair.disturbed:
+            found[pair.stage].append(pair.after[name] / pair.before[name])
+    return np.log(found["screen"]), np.log(found["confirm"])
+
+
+def facts(before: Facts, after: Facts, margins: Margins) -> dict[str, Judged]:
+    """Judge what is exact: file sizes, and how near outputs are to float32's."""
+    found = {}
+    if before.size_bytes and after.size_bytes:
+        ratio = after.size_bytes / before.size_bytes
+        found[SIZE] = exact(ratio, ratio, margins["size"])
+    if before.cosine is not None and after.cosine is not None:
+        lost = before.cosine / after.cosine if after.cosine > 0 else inf
+        ratio = after.cosine / before.cosine if before.cosine else 1.0
+        found[COSINE] = exact(ratio, lost, margins["numerics"])
+    return found
+
+
+def exact(ratio: float, worse: float, margin: float) -> Judged:
+    """Judge what does not vary: `worse` is the ratio that counts as worse above 1."""
+    word: Verdict = "same"
+    if worse > 1 + margin:
+        word = "regression"
+    elif worse < 1 / (1 + margin):
+        word = "improvement"
+    return Judged(verdict=word, ratio=ratio, interval=(ratio, ratio), pairs=1, p=0.0, smallest=0.0)

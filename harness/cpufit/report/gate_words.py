@@ -1,0 +1,257 @@
+"""What a gate found, as words, and as the files that CI reads: JSON, JUnit XML, Markdown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from rich.table import Table
+from rich.text import Text
+
+from cpufit import units
+from cpufit.gating.verdict import EXIT_CODES, exit_code, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from cpufit.gating.rule import Judged
+    from cpufit.gating.verdict import Found, Margins, Word
+
+VERSION = 1  # of the JSON
+# GitHub shows 10 annotations of a step, and 1 MiB of a summary.
+MOST_ANNOTATIONS, _MOST_BYTES = 10, 1_000_000
+_STYLE = {"regression": "red", "missing": "red", "inconclusive": "yellow", "improvement": "green"}
+_TITLES: Mapping[Word, str] = {
+    "regression": "worse",
+    "missing": "not compared",
+    "inconclusive": "undecided",
+    "improvement": "better",
+    "same": "the same",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A whole gate, ready to be told."""
+
+    before: str  # what the arms are called
+    after: str
+    differences: Mapping[str, tuple[str, str]]  # versions by package, before and after
+    host: str
+    margins: Margins
+    found: tuple[Found, ...]
+    repeat: Mapping[str, str]  # by cell id: the command that compares just that cell
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> Word:
+        """What decides the exit code."""
+        return worst([one.word for one in self.found])
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one line: 'regression: of 14 cells 2 are worse, 12 the same'."""
+        counts = [(word, sum(one.word == word for one in self.found)) for word in _TITLES]
+        parts = [f"{count} {_TITLES[word]}" for word, count in counts if count]
+        total = len(self.found)
+        return f"{self.word}: of {total} cell{'s' * (total != 1)} {', '.join(parts)}"
+
+
+def change(judged: Judged) -> str:
+    """Return '+5.2% (+3.8 to +6.6)': after against before, with its 95 % interval."""
+    low, high = (100 * (limit - 1) for limit in judged.interval)
+    centre = f"{100 * (judged.ratio - 1):+.1f}%"
+    if low == high:
+        return centre
+    return f"{centre} ({low:+.1f} to {high:+.1f})" if isfinite(high) else f"{centre} (unknown)"
+
+
+def shown(one: Found) -> Iterator[tuple[str, Judged]]:
+    """Yield what a reader wants of a cell: whatever is not the same, or else its first quantity."""
+    found = [(name, j) for name, j in one.judged.items() if j.verdict != "same"]
+    yield from found or list(one.judged.items())[:1]
+
+
+def reason(judged: Judged) -> str:
+    """Return how sure a verdict is, in words."""
+    if judged.why:
+        return judged.why
+    if judged.pairs == 1:
+        return "exact"
+    return f"{judged.pairs} pairs, p {judged.p:.2g}, sees {judged.smallest:.1%} and more"
+
+
+def terminal(found: Verdict) -> Table:
+    """Return the table of a gate."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("cell", "quantity", "after / before", "verdict", ""):
+        table.add_column(column, no_wrap=column == "cell")
+    for one in found.found:
+        name = one.trial.cell.id
+        if one.trial.problem:
+            table.add_row(name, "", "", _word("missing"), one.trial.problem)
+        for quantity, judged in shown(one):
+            words = (quantity, change(judged), _word(judged.verdict), reason(judged))
+            table.add_row(name, *words)
+            name = ""
+    return table
+
+
+def _word(word: Word) -> Text:
+    return Text(word, style=_STYLE.get(word, ""))
+
+
+def failures(found: Verdict) -> list[str]:
+    """Return one line for each thing that is worse or missing, the worst first."""
+    lines = []
+    for one in found.found:
+        cell = one.trial.cell.id
+        if one.trial.problem:
+            lines.append(f"{cell}: {one.trial.problem}")
+        lines += [
+            f"{cell}: {name} {change(judged)}, {reason(judged)}"
+            for name, judged in one.judged.items()
+            if judged.verdict == "regression"
+        ]
+    return lines
+
+
+def as_json(found: Verdict) -> str:
+    """Return all of it for machines: every pair, so that any other rule can be tried on them."""
+    whole = {
+        "version": VERSION,
+        "verdict": found.word,
+        "exit_code": exit_code(found.found),
+        "before": found.before,
+        "after": found.after,
+        "differences": {name: list(pair) for name, pair in found.differences.items()},
+        "host": found.host,
+        "margins": dict(found.margins),
+        "seconds": round(found.seconds, 1),
+        "notes": list(found.notes),
+        "cells": [
+            {
+                "id": one.trial.cell.id,
+                "verdict": one.word,
+                "repeat": found.repeat.get(one.trial.cell.id, ""),
+                "quantities": {n: _finite(j) for n, j in one.judged.items()},
+                **asdict(one.trial),
+            }
+            for one in found.found
+        ],
+    }
+    return json.dumps(whole, indent=1)
+
+
+def _finite(judged: Judged) -> dict[str, object]:
+    """Return it without infinities, which JSON has not."""
+    interval = judged.interval if isfinite(judged.interval[1]) else None
+    numbers = {"p": judged.p, "smallest": judged.smallest}
+    kept = {name: value if isfinite(value) else None for name, value in numbers.items()}
+    return {**asdict(judged), "interval": interval, **kept}
+
+
+def as_junit(found: Verdict) -> str:
+    """Return JUnit XML: a test case per cell; inconclusive ones count as skipped."""
+    cells = found.found
+    suite = ET.Element(
+        "testsuite",
+        name="cpufit gate",
+        tests=str(len(cells)),
+        failures=str(sum(one.word == "regression" for one in cells)),
+        errors=str(sum(one.word == "missing" for one in cells)),
+        skipped=str(sum(one.word == "inconclusive" for one in cells)),
+        time=f"{found.seconds:.1f}",
+    )
+    for one in cells:
+        name = one.trial.cell.id
+        case = ET.SubElement(suite, "testcase", classname="cpufit.gate", name=name)
+        tag = {"regression": "failure", "missing": "error", "inconclusive": "skipped"}.get(one.word)
+        words = _cell_words(one, found)
+        if tag:
+            ET.SubElement(case, tag, message=words[0]).text = "\n".join(words)
+        else:
+            ET.SubElement(case, "system-out").text = "\n".join(words)
+    root = ET.Element("testsuites")
+    root.append(suite)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _cell_words(one: Found, found: Verdict) -> list[str]:
+    """Return what a failing cell must say: quantity, ratio, both arms, how to repeat it."""
+    words = [one.trial.problem] if one.trial.problem else []
+    words += [f"{name}: {change(j)}, {j.verdict}, {reason(j)}" for name, j in shown(one)]
+    again = found.repeat.get(one.trial.cell.id, "")
+    return [*words, f"before: {found.before}", f"after: {found.after}", f"again: {again}"]
+
+
+def as_markdown(found: Verdict) -> str:
+    """Return a summary within GitHub's limit; what has no room is counted."""
+    head = [
+        f"### cpufit gate: {found.headline}",
+        "",
+        f"{found.after} against {found.before}, on {found.host}, "
+        f"in {units.clock(found.seconds)}. {_packages(found)}",
+        "",
+        "| cell | quantity | after / before (95 %) | verdict | |",
+        "|--|--|--|--|--|",
+    ]
+    order = list(_TITLES)
+    lines = []
+    for one in sorted(found.found, key=lambda one: order.index(one.word)):
+        cell = f"`{one.trial.cell.id}`"
+        if one.trial.problem:
+            lines.append(f"| {cell} | | | missing | {_escaped(one.trial.problem)} |")
+        lines += [
+            f"| {cell} | {name} | {change(judged)} | {_bold(judged.verdict)} | {reason(judged)} |"
+            for name, judged in shown(one)
+        ]
+    again = [
+        f"- `{found.repeat[one.trial.cell.id]}`"
+        for one in found.found
+        if one.word in EXIT_CODES and one.trial.cell.id in found.repeat
+    ]
+    tail = ["", "Again, one at a time:", *again[:MOST_ANNOTATIONS]] if again else []
+    return _within(head, lines, tail)
+
+
+def _within(head: Sequence[str], lines: Sequence[str], tail: Sequence[str]) -> str:
+    room = _MOST_BYTES - len("\n".join([*head, *tail]).encode()) - 100
+    kept: list[str] = []
+    for line in lines:
+        room -= len(line.encode()) + 1
+        if room < 0:
+            kept.append(f"| and {len(lines) - len(kept)} more lines, all in the JSON | | | | |")
+            break
+        kept.append(line)
+    return "\n".join([*head, *kept, *tail]) + "\n"
+
+
+def _packages(found: Verdict) -> str:
+    parts = [
+        f"{n} {old or 'none'} -> {new or 'none'}" for n, (old, new) in found.differences.items()
+    ]
+    return f"Packages: {', '.join(parts)}." if parts else ""
+
+
+def _bold(word: str) -> str:
+    return f"**{word}**" if word in EXIT_CODES else word
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def workflow_commands(found: Verdict) -> list[str]:
+    """Return GitHub's workflow commands for what fails, no more than it shows."""
+    lines = [_command(line) for line in failures(found)]
+    return lines[:MOST_ANNOTATIONS]
+
+
+def _command(line: str) -> str:
+    escaped = line.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error title=cpufit gate::{escaped}"

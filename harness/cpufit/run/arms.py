@@ -1,0 +1,171 @@
+"""The two sides of a gate: which interpreter each runs in, and what is installed there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cpufit
+from cpufit.errors import DataError, UsageError
+from cpufit.run.child import Interpreter
+from cpufit.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ENVIRONMENTS = "environments"
+_MARK = "complete"
+_LINES = 3  # of an installer's complaint
+# What decides speed in an arm, and whether cpufit's worker can run there at all.
+_ASK = """
+import json, sys
+from importlib.metadata import distributions
+import cpufit.worker
+found = {}
+for one in distributions():  # the first on the path is the one that is imported
+    found.setdefault(one.metadata["Name"].lower(), one.version)
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One side."""
+
+    name: str
+    interpreter: Interpreter = field(default_factory=Interpreter)
+    packages: Mapping[str, str]  # version by name, in lower case
+
+    def differs(self, other: Arm) -> dict[str, tuple[str, str]]:
+        """Return this arm's and the other's version of each package they have not in common."""
+        names = sorted({*self.packages, *other.packages})
+        pairs = {n: (self.packages.get(n, ""), other.packages.get(n, "")) for n in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def here() -> Arm:
+    """Return the interpreter that runs this very program."""
+    return _arm("installed here", Interpreter())
+
+
+def other(against: str, root: Path) -> Arm:
+    """Return the other arm: an interpreter, or an environment made for a requirement of pip's.
+
+    Raises DataError with the installer's words, or where cpufit's worker does not run there.
+    """
+    python = _python(against)
+    made = python or _environment(against, root)
+    return _arm(against, Interpreter(str(made), str(_path_for_others(root))))
+
+
+def uses(arm: Arm, against: Arm, runtime: str) -> bool:
+    """Whether a runtime may differ: packages do, and not only another runtime's own."""
+    others = {e.package.lower() for name, e in RUNTIMES.items() if name != runtime and e.package}
+    return any(name not in others for name in arm.differs(against))
+
+
+def _python(against: str) -> Path | None:
+    """Return the interpreter a path means: a program, or the folder of an environment."""
+    path = Path(against).expanduser()
+    if path.is_dir() and not (path / "bin" / "python").exists():
+        if (path / "pyproject.toml").exists() or (path / "setup.py").exists():
+            return None  # sources, which pip installs
+        raise UsageError(f"no bin/python in {path}", "name an environment or its interpreter")
+    found = path / "bin" / "python" if path.is_dir() else path
+    if found.is_file() and os.access(found, os.X_OK):
+        return found.absolute()  # not resolved: an environment's is a link
+    if os.sep in against and not path.exists() and "://" not in against:
+        raise UsageError(f"there is no {path}", "name an interpreter, a wheel or a requirement")
+    return None
+
+
+def _environment(requirement: str, root: Path) -> Path:
+    """Return the interpreter of an environment with that requirement, made once.
+
+    Everything else it finds where this program does, so that nothing but the requirement, and what
+    it asks for, differs.
+    """
+    key = hashlib.sha256(
+        json.dumps([_resolved(requirement), sys.prefix, sys.version, sorted(_shared())]).encode()
+    ).hexdigest()[:16]
+    folder = root / _ENVIRONMENTS / key
+    python = folder / "bin" / "python"
+    if (folder / _MARK).exists():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "shared.pth").write_text("\n".join(_shared()) + "\n", encoding="utf-8")
+    _install(requirement, python, folder)
+    (folder / _MARK).touch()
+    return python
+
+
+def _install(requirement: str, python: Path, folder: Path) -> None:
+    if find_spec("pip"):
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    elif uv := shutil.which("uv"):
+        pip = [uv, "pip", "install", "--quiet", "--python", str(python)]
+    else:
+        raise DataError("neither pip nor uv is here to make the other arm", "pip install uv")
+    done = subprocess.run([*pip, requirement], capture_output=True, text=True)
+    if done.returncode != 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        lines = [line for line in done.stderr.splitlines() if "ERROR" in line.upper()]
+        words = " ".join((lines or done.stderr.splitlines() or ["it said nothing"])[:_LINES])
+        raise DataError(f"{requirement!r} cannot be installed: {words}", "ask for what can be")
+
+
+def _resolved(requirement: str) -> str:
+    """Return the requirement, and of a file also when it was written: it may be built anew."""
+    path = Path(requirement)
+    return f"{requirement} {path.stat().st_mtime_ns}" if path.exists() else requirement
+
+
+def _shared() -> list[str]:
+    """Return where this program's packages lie."""
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+
+
+def _path_for_others(root: Path) -> Path:
+    """Return a folder in which nothing but this cpufit lies, so that both arms time alike."""
+    source = Path(cpufit.__file__).parent
+    folder = root / _ENVIRONMENTS / hashlib.sha256(str(source).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "cpufit"
+    if not link.exists():
+        made = Path(tempfile.mktemp(dir=folder))  # noqa: S306 - replaced at once
+        made.symlink_to(source)
+        made.replace(link)
+    return folder
+
+
+@cache
+def _arm(name: str, interpreter: Interpreter) -> Arm:
+    from cpufit.run.child import environment
+
+    path = {"PYTHONPATH": interpreter.path} if interpreter.path else {}
+    done = subprocess.run(
+        [interpreter.python, "-P", "-c", _ASK],
+        capture_output=True,
+        text=True,
+        env=environment() | path,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise DataError(
+            f"cpufit's worker does not run in {interpreter.python}: {last}",
+            "install what it lacks there: numpy, psutil, pydantic and the runtime",
+        )
+    return Arm(name=name, interpreter=interpreter, packages=json.loads(done.stdout))

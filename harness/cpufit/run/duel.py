@@ -1,0 +1,133 @@
+"""One pair: two fresh processes of a cell, both alive, that take turns in short slices.
+
+On a shared machine two processes that follow each other differ by twice as much as two that
+alternate within seconds: what varies is the host's mood, and they share it. Where the memory does
+not hold both, or the scenario has no slices, whole processes follow one another.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import psutil
+
+from cpufit import disturbance
+from cpufit.gating.pairs import Pair, values_of
+from cpufit.probes import noise
+from cpufit.run import child
+from cpufit.schema import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cpufit.gating.pairs import Stage
+    from cpufit.run.child import Interpreter, Reply
+    from cpufit.schema import Job
+
+SLICE_S = 0.1
+_FEWEST, _MOST = 4, 8  # slices of either process
+_PAIR_S = 6.0  # no more than the fewest are started beyond it
+SLICED = ("latency", "throughput")  # procedures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one arm runs."""
+
+    job: Job
+    interpreter: Interpreter
+
+
+@dataclass(frozen=True)
+class Fight:
+    """A pair, or why there is none."""
+
+    pair: Pair | None = None
+    problem: Outcome | None = None
+    log: str = ""
+
+
+def fight(
+    before: Side,
+    after: Side,
+    stage: Stage,
+    *,
+    after_first: bool,
+    whole: bool,
+    on_stage: Callable[[str], None],
+) -> Fight:
+    """Let both run; the one that starts also goes first in every other slice.
+
+    What else the host did is counted from the first process's start to the last one's end.
+    """
+    sides = (after, before) if after_first else (before, after)
+    start = noise.snapshot()
+    replies = (_one_after_the_other if whole else _in_slices)(sides, on_stage)
+    seen = noise.difference(start, noise.snapshot())
+    outcomes = [reply.outcome for reply in replies if reply.outcome]
+    bad = next((reply for reply in replies if not reply.outcome or _failed(reply.outcome)), None)
+    if bad is not None or len(outcomes) < len(sides):
+        lost = Outcome(status="failed", reason="a process ended before its time")
+        return Fight(problem=(bad and bad.outcome) or lost, log=bad.log if bad else "")
+    if after_first:
+        outcomes.reverse()
+    real = all(outcome.noise for outcome in outcomes)  # none on a clock of its own
+    return Fight(
+        pair=Pair(
+            stage=stage,
+            before=values_of(outcomes[0]),
+            after=values_of(outcomes[1]),
+            disturbed=disturbance.reasons(seen, float(psutil.cpu_count() or 1)) if real else (),
+            whole=whole,
+        )
+    )
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.status != "ok"
+
+
+def _in_slices(sides: Sequence[Side], on_stage: Callable[[str], None]) -> list[Reply]:
+    """Return both replies, or that of the process which ended before its time."""
+    with ExitStack() as stack:
+        alive = [
+            stack.enter_context(
+                child.Child(side.job, side.job.budget.timeout_s, on_stage, side.interpreter)
+            )
+            for side in sides
+        ]
+        for one in alive:
+            if not one.wait("imported"):
+                return [one.reply()]
+        for one in alive:  # each loads and warms up alone: so its load time is its own
+            one.go()
+            if not one.wait("ready"):
+                return [one.reply()]
+        began = time.monotonic()
+        for turn in range(_MOST):
+            for one in reversed(alive) if turn % 2 else alive:
+                one.go()
+                if not one.wait("slice"):
+                    return [one.reply()]
+            if turn + 1 >= _FEWEST and turn % 2 and time.monotonic() - began > _PAIR_S:
+                break
+        return [_ended(one) for one in alive]
+
+
+def _ended(one: child.Child) -> Reply:
+    one.go(last=True)
+    one.wait()
+    return one.reply()
+
+
+def _one_after_the_other(sides: Sequence[Side], on_stage: Callable[[str], None]) -> list[Reply]:
+    replies = []
+    for side in sides:
+        job = replace(side.job, slice_s=0.0)
+        replies.append(child.ask(job, job.budget.timeout_s, on_stage, side.interpreter))
+        if not replies[-1].outcome or _failed(replies[-1].outcome):
+            break
+    return replies

@@ -1,0 +1,133 @@
+"""`cpufit gate` as a user calls it, on invented timings."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from cpufit import store
+from tests.e2e.helpers import cpufit, timings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STEADY = {"load_ms": 5, "first_ms": 9, "jitter": 0.02, "luck": 0.02}
+ON_FAKE = ("--runtime", "fake", "--scenario", "latency", "--threads", "1")
+
+
+def test_a_slower_file_fails_in_every_format(tmp_path: Path) -> None:
+    old = timings(tmp_path, "old", infer_ms=4.0, **STEADY)
+    new = timings(tmp_path, "new", infer_ms=4.4, **STEADY)
+    files = ("--json", "g.json", "--junit", "g.xml", "--markdown", "g.md", "--github")
+    said = cpufit("gate", "--against-model", old, new, *ON_FAKE, *files, cwd=tmp_path)
+    assert said.code == 1, said
+    assert "before: old; after: new" in said.out
+    assert "regression: of 1 cell 1 worse" in said.out
+    assert "::error title=cpufit gate::new:real/fp32/fake/latency/t1: latency +" in said.out
+    found = json.loads((tmp_path / "g.json").read_text())
+    assert (found["verdict"], found["exit_code"]) == ("regression", 1)
+    latency = found["cells"][0]["quantities"]["latency"]
+    assert latency["interval"][0] < 1.1 < latency["interval"][1]
+    assert [p["stage"] for p in found["cells"][0]["pairs"]].count("confirm") == 20
+    (failure,) = ET.parse(tmp_path / "g.xml").iter("failure")
+    assert failure.text is not None
+    assert "again: cpufit gate --against-model" in failure.text
+    summary = (tmp_path / "g.md").read_text()
+    assert "| `new:real/fp32/fake/latency/t1` | latency | +" in summary
+    assert "**regression**" in summary
+
+
+def test_two_equal_files_pass(tmp_path: Path) -> None:
+    old = timings(tmp_path, "old", infer_ms=4.0, **STEADY)
+    new = timings(tmp_path, "new", infer_ms=4.0, **STEADY)
+    wide = ("--margin", "load=100%", "memory=10%")
+    said = cpufit("gate", "--against-model", old, new, *ON_FAKE, *wide, cwd=tmp_path)
+    assert said.code == 0, said
+    assert "same: of 1 cell 1 the same" in said.out
+
+
+def test_a_model_that_dies_is_missing(tmp_path: Path) -> None:
+    old = timings(tmp_path, "old", infer_ms=4.0)
+    new = timings(tmp_path, "new", infer_ms=4.0, fail="error")
+    said = cpufit("gate", "--against-model", old, new, *ON_FAKE, cwd=tmp_path)
+    assert said.code == 4, said
+    assert "the timings file asks for an error" in " ".join(said.out.split())
+
+
+def test_time_that_is_over_leaves_it_open(tmp_path: Path) -> None:
+    old = timings(tmp_path, "old", infer_ms=4.0)
+    words = ("--against-model", old, old, *ON_FAKE, "--max-minutes", "0.0001")
+    said = cpufit("gate", *words, cwd=tmp_path)
+    assert said.code == 3, said
+    assert "the time was over before the first pair" in " ".join(said.out.split())
+
+
+def test_a_baseline_of_this_host(tmp_path: Path) -> None:
+    model = timings(tmp_path, "m", infer_ms=4.0, **STEADY)
+    assert cpufit("run", model, *ON_FAKE, "-o", "base", cwd=tmp_path).code == 0
+    said = cpufit("gate", "--baseline", "base", cwd=tmp_path)
+    assert said.code == 3, said
+    assert "1 earlier run: 10 tell their luck from a change" in " ".join(said.out.split())
+
+
+def test_a_baseline_of_another_host_is_not_comparable(tmp_path: Path) -> None:
+    model = timings(tmp_path, "m", infer_ms=4.0)
+    assert cpufit("run", model, *ON_FAKE, "-o", "base", cwd=tmp_path).code == 0
+    path = store.newest(tmp_path / "base")
+    from dataclasses import replace
+
+    request, records = store.request_of(path), store.read([path])
+    moved = [replace(r, host=replace(r.host, fingerprint="elsewhere")) for r in records]
+    store.ResultsFile(path, request).add(moved)
+    said = cpufit("gate", "--baseline", path, cwd=tmp_path)
+    assert said.code == 3, said
+    assert "not comparable: " in said.out
+    assert "(elsewhere)" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ((), "give one of --against, --against-model and --baseline"),
+        (("--against", "x==1", "--baseline", "b.parquet"), "give one of --against"),
+        (("--against", "no-such-package-of-cpufit==9"), "cannot be installed: "),
+        (("--against", "no/such/python"), "there is no no/such/python"),
+        (("--baseline", "nothing.parquet"), "no file nothing.parquet"),
+        (("--baseline", "broken.parquet"), "broken.parquet is not a readable Parquet file"),
+        (("--baseline", "."), "no results in ."),
+        (("--against", "x", "--margin", "time=0%"), "--margin time=0% cannot be judged by"),
+        (("--against", "x", "--margin", "time=200%"), "--margin time=200% cannot be judged by"),
+        (("--against", "x", "--margin", "tiem=3%"), "unknown margin 'tiem'; did you mean 'time'?"),
+        (("--against", "x", "--margin", "time=soon"), "'soon' is no share"),
+        (("--against", "x", "--max-minutes", "0"), "--max-minutes 0 leaves no time"),
+        (("--against", "x", "--json", "no/folder/g.json"), "cannot write no/folder/g.json"),
+        (("--against-model", "a.gguf", "b.onnx"), "a.gguf is no whole GGUF file: it is empty"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, words: tuple[str, ...], mistake: str) -> None:
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    for name in ("a.gguf", "b.onnx"):
+        (tmp_path / name).write_bytes(b"")
+    before = sorted(tmp_path.iterdir())
+    said = cpufit("gate", *words, "--cache", "cache", cwd=tmp_path)
+    assert mistake in said.mistake
+    assert [p for p in sorted(tmp_path.iterdir()) if p.name != "cache"] == before
+
+
+def test_an_arm_that_lacks_what_is_needed_says_so(tmp_path: Path) -> None:
+    import venv
+
+    venv.create(tmp_path / "other")
+    said = cpufit("gate", "--against", "other", "--cache", "cache", cwd=tmp_path)
+    assert "cpufit's worker does not run in" in said.mistake
+    assert "No module named" in said.mistake
+
+
+def test_an_arm_of_the_same_packages_is_no_comparison(tmp_path: Path) -> None:
+    import sys
+
+    said = cpufit("gate", "--against", sys.executable, "--cache", "cache", cwd=tmp_path)
+    assert "has what is installed here" in said.mistake
