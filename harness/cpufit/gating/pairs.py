@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import log
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import stats
@@ -37,8 +39,13 @@ class Pair:
     stage: Stage
     before: Values
     after: Values
+    changes: Values = field(default_factory=dict)  # ln(after / before) of what was sliced
     disturbed: tuple[str, ...] = ()  # by what; such a pair is no evidence
     whole: bool = False  # one after the other, for want of memory or of slices
+
+    def change(self, name: str) -> float:
+        """Return ln(after / before): of slices that were neighbours, where there are such."""
+        return self.changes.get(name, log(self.after[name] / self.before[name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,19 @@ def kind_of(name: str) -> Kind:
     if name.startswith("energy"):
         return "energy"
     return "instructions" if name.startswith("instructions") else "time"
+
+
+def changes_of(before: Outcome, after: Outcome) -> Values:
+    """Return the median of ln(after / before) over the slices of either, by quantity."""
+    old, new = (
+        {label_of(s.name, s.size): s.values for s in outcome.series if s.name in LABELS}
+        for outcome in (before, after)
+    )
+    return {
+        name: median(log(b / a) for a, b in zip(old[name], values, strict=True))
+        for name, values in new.items()
+        if len(old.get(name, ())) == len(values) > 0 and min(*old[name], *values) > 0
+    }
 
 
 def values_of(outcome: Outcome) -> Values:

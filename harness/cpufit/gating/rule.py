@@ -41,7 +41,7 @@ class Judged:
     ratio: float  # after / before: the Hodges-Lehmann centre
     interval: tuple[float, float]  # 95 %
     pairs: int
-    p: float  # of the stage that decided, one-sided for worse; nan: no pairs, but earlier runs
+    p: float  # of the stage that decided, one-sided; nan: no pairs, but earlier runs
     smallest: float  # the smallest worsening that would be found in 99 of 100 cases, as a share
     why: str = ""
 
@@ -85,14 +85,13 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
     seen = smallest(noise, len(screen), margin, tested)
     centre, half = intervals.student(logs, 0.95)
-    p = signed_rank(logs)
     verdict, why = _decide(screen, confirm, margin, tested, seen)
     return Judged(
         verdict=verdict,
         ratio=exp(centre),
         interval=(exp(centre - half), exp(centre + half)) if half < inf else (0.0, inf),
         pairs=len(logs),
-        p=p,
+        p=signed_rank(-logs if verdict == "improvement" else logs),
         smallest=seen,
         why=why,
     )

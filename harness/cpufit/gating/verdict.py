@@ -102,8 +102,8 @@ def _stages(trial: Trial, name: str) -> tuple[Logs, Logs]:
     found: dict[Stage, list[float]] = {"screen": [], "confirm": []}
     for pair in trial.pairs:
         if not pair.disturbed:
-            found[pair.stage].append(pair.after[name] / pair.before[name])
-    return np.log(found["screen"]), np.log(found["confirm"])
+            found[pair.stage].append(pair.change(name))
+    return np.array(found["screen"]), np.array(found["confirm"])
 
 
 def facts(before: Facts, after: Facts, margins: Margins) -> dict[str, Judged]:

@@ -114,12 +114,21 @@ class Child:
     def go(self, *, last: bool = False) -> None:
         """Tell it that its turn has come; or, by the end of its input, that none will follow."""
         assert self._process.stdin is not None
+        self._signal(signal.SIGCONT)
         with suppress(BrokenPipeError):  # it died: what follows says why
             if last:
                 self._process.stdin.close()
             else:
                 self._process.stdin.write(b"\n")
                 self._process.stdin.flush()
+
+    def rest(self) -> None:
+        """Stop it until its next turn: a runtime's idle threads may spin, on somebody's core."""
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def wait(self, stage: str = "") -> bool:
         """Wait, blocked, until it says that it has come so far; False where it ended before."""

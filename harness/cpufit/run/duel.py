@@ -1,7 +1,9 @@
 """One pair: two fresh processes of a cell, both alive, that take turns in short slices.
 
 On a shared machine two processes that follow each other differ by twice as much as two that
-alternate within seconds: what varies is the host's mood, and they share it. Where the memory does
+alternate within seconds: what varies is the host's mood, and they share it. The one that waits is
+stopped (SIGSTOP): idle threads of ONNX Runtime spin, which made the other one's slices differ by
+60 % where they differ by 5 without (docs/gate.md). Where the memory does
 not hold both, or the scenario has no slices, whole processes follow one another.
 """
 
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cpufit import disturbance
-from cpufit.gating.pairs import Pair, values_of
+from cpufit.gating.pairs import Pair, changes_of, values_of
 from cpufit.probes import noise
 from cpufit.run import child
 from cpufit.schema import Outcome
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from cpufit.run.child import Interpreter, Reply
     from cpufit.schema import Job
 
-SLICE_S = 0.1
-_FEWEST, _MOST = 4, 8  # slices of either process
+SLICE_S = 0.05
+_FEWEST, _MOST = 4, 16  # slices of either process
 _PAIR_S = 6.0  # no more than the fewest are started beyond it
 SLICED = ("latency", "throughput")  # procedures
 
@@ -80,6 +82,7 @@ def fight(
             stage=stage,
             before=values_of(outcomes[0]),
             after=values_of(outcomes[1]),
+            changes={} if whole else changes_of(outcomes[0], outcomes[1]),
             disturbed=disturbance.reasons(seen, float(psutil.cpu_count() or 1)) if real else (),
             whole=whole,
         )
@@ -106,12 +109,14 @@ def _in_slices(sides: Sequence[Side], on_stage: Callable[[str], None]) -> list[R
             one.go()
             if not one.wait("ready"):
                 return [one.reply()]
+            one.rest()
         began = time.monotonic()
         for turn in range(_MOST):
             for one in reversed(alive) if turn % 2 else alive:
                 one.go()
                 if not one.wait("slice"):
                     return [one.reply()]
+                one.rest()
             if turn + 1 >= _FEWEST and turn % 2 and time.monotonic() - began > _PAIR_S:
                 break
         return [_ended(one) for one in alive]

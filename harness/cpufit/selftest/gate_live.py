@@ -125,6 +125,7 @@ def _rounded(trial: Trial) -> Trial:
             pair,
             before={name: float(f"{v:.{_DIGITS}g}") for name, v in pair.before.items()},
             after={name: float(f"{v:.{_DIGITS}g}") for name, v in pair.after.items()},
+            changes={name: round(v, _DIGITS) for name, v in pair.changes.items()},
         )
         for pair in trial.pairs
     )
