@@ -108,4 +108,6 @@ def _check(words: list[str], cwd: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Nor what tells pytest that it is one of several workers: so may be who runs these tests.
+    own = [name for name in os.environ if name.startswith(("PYTHONPATH", "PYTEST_"))]
+    return {name: value for name, value in os.environ.items() if name not in own}
