@@ -121,10 +121,10 @@ def _decide(
             return "inconclusive", words
         if signed_rank(confirm) < confirm_alpha(tested) and _beyond(confirm, margin):
             return "regression", ""
-    if seen > 2 * margin:
-        return "inconclusive", f"too noisy: only {seen:.0%} would be found"
     if signed_rank(-screen) < SCREEN_ALPHA and _beyond(-screen, margin):
         return "improvement", ""
+    if seen > 2 * margin:
+        return "inconclusive", f"too noisy: only {seen:.0%} would be found"
     return "same", ""
 
 
