@@ -35,6 +35,8 @@ LABELS = {
     "energy_tpot": "energy per generated token",
 }
 
+FRAME_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
+
 # Cosine to float32 below which more is lost than by rounding. Rounding alone leaves samples of the
 # catalog's language models 0.86 to 0.99 at 4 bits (groups of 32 to 128) and 0.999 at 8 bits; random
 # weights suffer more from it than trained ones. Saturating 8-bit products can cost far more.
@@ -165,6 +167,12 @@ class Row:
                 f"not {units.listed(missed, 'or')}" if words else f"does not hold {missed[0]} FPS"
             )
         return ", ".join(words)
+
+    def series_of(self, metric: Metric) -> list[Series]:
+        """Return the metric's samples of each process that counts and has some."""
+        every = (series for record in self.used for series in record.outcome.series)
+        wanted = metric.name, metric.size
+        return [one for one in every if one.values and (one.name, one.size) == wanted]
 
     def metric(self, name: str, size: int | None = None) -> Metric | None:
         """Return the metric of that name (and size), None where the cell has none."""

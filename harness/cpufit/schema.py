@@ -378,6 +378,16 @@ class Outcome:
     counters: dict[str, float] = field(default_factory=dict)  # per inference or token, by series
     notes: tuple[str, ...] = ()
 
+    @property
+    def why(self) -> str:
+        """Why there are no figures: 'unavailable: openvino is not installed'."""
+        return f"{self.status}: {self.reason}"
+
+    @property
+    def why_and_remedy(self) -> str:
+        """The same, and what to do."""
+        return f"{self.why}; {self.remedy}" if self.remedy else self.why
+
     @classmethod
     def of_error(cls, error: CpufitError) -> Outcome:
         """Return what a cell comes to that met what the user or the host lacks."""

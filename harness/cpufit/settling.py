@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cpufit.analyse import FRAME_STAGES
+
 if TYPE_CHECKING:
     from cpufit.analyse import Metric, Row
     from cpufit.schema import Budget
-
-_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
 
 
 def settled(row: Row, budget: Budget) -> str:
@@ -38,6 +38,6 @@ def _open(row: Row, budget: Budget) -> list[Metric]:
     return [
         metric
         for metric in row.metrics
-        if metric.name not in _STAGES
+        if metric.name not in FRAME_STAGES
         and (metric.estimate.half_width > budget.half_width or metric.verdict == "undecided")
     ]

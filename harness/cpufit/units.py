@@ -36,6 +36,11 @@ def _without_exponent(text: str) -> str:
     return f"{float(text):,.{max(places, 0)}f}"
 
 
+def amount(value: float, unit: str) -> str:
+    """Format what a series holds: nanoseconds ('ns') as a duration, joules ('j') as '0.513 J'."""
+    return duration(value) if unit == "ns" else f"{significant(value)} J"
+
+
 def duration(ns: float) -> str:
     """Format nanoseconds in the unit a reader expects: '870 us', '7.42 ms', '1.30 s'."""
     for limit, divisor, unit in ((1e6, 1e3, "us"), (1e9, 1e6, "ms")):

@@ -13,6 +13,8 @@ from cpufit import analyse, config, store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from cpufit.analyse import Row
 
 SLOW = {"load_ms": 5, "prefill_ms_per_token": 6, "decode_ms": 40, "jitter": 0.05}
@@ -53,6 +55,12 @@ def cpufit(*words: str | Path, cwd: Path) -> Said:
 def cells(folder: Path) -> list[Row]:
     """Return the newest run's cells, each with its processes."""
     return analyse.rows(store.read([store.newest(folder)]), config.load_settings().thresholds)
+
+
+def set_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pytest run inside a test as if it ran alone, with a cache of its own in the folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run these tests are in
 
 
 def timings(folder: Path, name: str, **values: object) -> Path:

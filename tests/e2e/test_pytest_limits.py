@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cpufit import store
 from cpufit.pytest_plugin import marked, suite  # loaded once: numpy bears no second time
-from tests.e2e.helpers import FAST, timings
+from tests.e2e.helpers import FAST, set_apart, timings
 from tests.e2e.test_pytest_suite import WORDS
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., pytest.RunResult]:
     """Run pytest on a module beside a model on invented timings of 4 ms."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run these tests are in
+    set_apart(pytester.path, monkeypatch)
     timings(pytester.path, "fast", **FAST)
 
     def start(source: str, *words: str) -> pytest.RunResult:

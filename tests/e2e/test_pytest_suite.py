@@ -12,6 +12,7 @@ from cpufit import analyse, config, store
 from cpufit.pytest_plugin import marked, suite  # loaded once: numpy bears no second time
 from cpufit.run import child
 from cpufit.schema import Outcome
+from tests.e2e.helpers import set_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,7 @@ def run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., pytest.RunResult]:
     """Run pytest in a folder that holds a suite and other TOML files."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the run these tests are in
+    set_apart(pytester.path, monkeypatch)
     pytester.path.joinpath("s.toml").write_text(SUITE, encoding="utf-8")
     pytester.makepyprojecttoml("[tool.pytest.ini_options]\naddopts = '-W error'\n")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cpufit.run.flow import Place
     from cpufit.run.gate import Match
     from cpufit.run.request import Request
-    from cpufit.schema import Cell
+    from cpufit.schema import Cell, Host
 
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
@@ -234,14 +234,12 @@ class _Watcher:
     def began(self, match: Match) -> None:
         """Say what is compared with what."""
         from cpufit.gating.rule import SCREEN
+        from cpufit.report.gate_words import packages
 
         before, after = (arm.name for arm in match.arms)
         if match.plans[0] is match.plans[1]:
-            parts = [
-                f"{name} {old or 'none'} -> {new or 'none'}"
-                for name, (old, new) in match.arms[0].differs(match.arms[1]).items()
-            ]
-            words = f"before: {before}; after: {after} ({', '.join(parts)})"
+            versions = packages(match.arms[0].differs(match.arms[1]))
+            words = f"before: {before}; after: {after} ({versions})"
         else:
             words = f"before: {match.contests[0][0].card}; after: {match.contests[0][1].card}"
         self._console.print(words, soft_wrap=True)
@@ -310,11 +308,15 @@ def _against_past(
         before=f"{len({record.run_id for record in mine})} earlier runs",
         after="this run",
         differences={},
-        host=f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})",
+        host=_host_words(here),
         margins=margins,
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
     )
+
+
+def _host_words(here: Host) -> str:
+    return f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})"
 
 
 def _asked(file: Path, suite: str, selection: Selection) -> Request:
@@ -354,7 +356,7 @@ def _told(match: Match, found: list[Found]) -> Verdict:
         before=names[0],
         after=names[1],
         differences=before.differs(after),
-        host=f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})",
+        host=_host_words(here),
         margins=match.margins,
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},

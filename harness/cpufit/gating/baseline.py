@@ -62,7 +62,7 @@ def _why(past: Sequence[Row], now: Row) -> str:
     """Return why a cell cannot be compared, '' where it can."""
     outcome = now.record.outcome
     if not now.ok:
-        return f"{outcome.status}: {outcome.reason}"
+        return outcome.why
     if not past:
         return "the baseline has not measured it"
     keys = [row.record.artifact.key for row in (past[-1], now) if row.record.artifact]

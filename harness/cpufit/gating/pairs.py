@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import stats
-from cpufit.analyse import LABELS, label_of
+from cpufit.analyse import FRAME_STAGES, LABELS, label_of
 from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ MARGINS: dict[Kind, float] = {
     "numerics": 0.005,
 }
 PEAK, LOAD = "peak memory", "load"
-_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ def values_of(outcome: Outcome) -> Values:
     found = {
         label_of(s.name, s.size): stats.percentile(s.values, 0.5)
         for s in outcome.series
-        if s.values and s.name in LABELS and s.name not in _STAGES
+        if s.values and s.name in LABELS and s.name not in FRAME_STAGES
     }
     counted = {
         name: value for name, value in outcome.counters.items() if name.startswith("instructions")

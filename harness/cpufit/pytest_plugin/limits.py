@@ -245,12 +245,7 @@ def _times(row: Row, general: Thresholds) -> dict[Quantity, Reading]:
 def _each(row: Row, name: str, figure: Callable[[Series], float]) -> list[float]:
     """Return the figure of each process's series of that name, of the shortest prompt."""
     found = row.metric(name)
-    return [
-        figure(series)
-        for process in row.used
-        for series in process.outcome.series
-        if found and (series.name, series.size) == (name, found.size) and series.values
-    ]
+    return [figure(series) for series in row.series_of(found)] if found else []
 
 
 def _prompt(row: Row) -> str:

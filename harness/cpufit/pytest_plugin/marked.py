@@ -19,7 +19,6 @@ from cpufit.pytest_plugin.measuring import (
     Measuring,
     failure_of,
     failure_words,
-    reason,
     refuse_workers,
 )
 from cpufit.run.request import Plan
@@ -198,9 +197,9 @@ def _settle(
             pytest.fail(failure_words(failed, log), pytrace=False)
         outcome = row.record.outcome
         if outcome.status == "unsupported":  # no host can: the test would never test anything
-            pytest.fail(f"{row.record.cell.id} {reason(outcome)}", pytrace=False)
+            pytest.fail(f"{row.record.cell.id} {outcome.why_and_remedy}", pytrace=False)
         if outcome.status in NOT_HERE:
-            pytest.skip(f"{row.record.cell.id} {reason(outcome)}")
+            pytest.skip(f"{row.record.cell.id} {outcome.why_and_remedy}")
     found = limits.readings(rows, config.load_settings().thresholds)
     for limit in asked_for:
         if limit.quantity not in found:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cpufit.analyse import Row
     from cpufit.run.request import Plan
-    from cpufit.schema import Cell, Outcome, Record
+    from cpufit.schema import Cell, Record
 
 # What this host lacks, nobody can run or does not fit; all else that is not 'ok' is a failure.
 NOT_HERE = ("unavailable", "unsupported", "skipped")
@@ -108,14 +108,9 @@ def failure_of(row: Row) -> Record | None:
 
 def failure_words(record: Record, log: str) -> str:
     """Return why a process failed, what to do, and for a bug its traceback."""
-    words = f"{record.cell.id} {reason(record.outcome, remedy=not log)}"
-    return f"{words}\n\n{log.rstrip()}" if log else words
-
-
-def reason(outcome: Outcome, *, remedy: bool = True) -> str:
-    """Return 'unavailable: openvino is not installed; pip install ...'."""
-    words = f"{outcome.status}: {outcome.reason}"
-    return f"{words}; {outcome.remedy}" if remedy and outcome.remedy else words
+    if log:
+        return f"{record.cell.id} {record.outcome.why}\n\n{log.rstrip()}"
+    return f"{record.cell.id} {record.outcome.why_and_remedy}"
 
 
 class _Voice:

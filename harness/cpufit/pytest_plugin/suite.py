@@ -18,7 +18,6 @@ from cpufit.pytest_plugin.measuring import (
     Measuring,
     failure_of,
     failure_words,
-    reason,
     refuse_workers,
 )
 from cpufit.run.request import Request, resolve
@@ -101,7 +100,7 @@ class CellItem(pytest.Function):
         if row is None or not row.records[-1].settled:
             pytest.skip("not measured to its end: the run stopped at a failure (-x) or broke off")
         if row.record.outcome.status in NOT_HERE:
-            pytest.skip(reason(row.record.outcome))
+            pytest.skip(row.record.outcome.why_and_remedy)
         return row
 
 

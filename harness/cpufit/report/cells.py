@@ -132,7 +132,7 @@ def rate_words(metric: Metric) -> str:
 
 
 def _value(metric: Metric, value: float) -> str:
-    return units.duration(value) if metric.unit == "ns" else f"{units.significant(value)} J"
+    return units.amount(value, metric.unit)
 
 
 def _speed(row: Row) -> Metric | None:
@@ -297,8 +297,7 @@ def _process_table(row: Row) -> list[list[str]]:
 
 
 def _series_median(series: Series) -> str:
-    value = stats.percentile(series.values, 0.5)
-    return units.duration(value) if series.unit == "ns" else f"{units.significant(value)} J"
+    return units.amount(stats.percentile(series.values, 0.5), series.unit)
 
 
 def _metric_table(row: Row) -> list[list[str]]:

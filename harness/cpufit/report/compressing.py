@@ -82,8 +82,7 @@ def _comparison(parent: Row | None, rows: Sequence[Row], title: str) -> Comparis
 def _line(row: Row, parent: Row | None) -> Line:
     record, name = row.record, row.record.title or row.record.cell.card
     if not row.ok:
-        outcome = record.outcome
-        return Line(name=name, figures=(), missing=f"{outcome.status}: {outcome.reason}")
+        return Line(name=name, figures=(), missing=record.outcome.why)
     return Line(
         name=name,
         figures=(

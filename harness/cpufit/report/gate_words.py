@@ -195,7 +195,8 @@ def as_markdown(found: Verdict) -> str:
         f"### cpufit gate: {found.headline}",
         "",
         f"{found.after} against {found.before}, on {found.host}, "
-        f"in {units.clock(found.seconds)}. {_packages(found)}",
+        f"in {units.clock(found.seconds)}."
+        + (f" Packages: {packages(found.differences)}." if found.differences else ""),
         "",
         "| cell | quantity | after / before (95 %) | verdict | |",
         "|--|--|--|--|--|",
@@ -231,11 +232,10 @@ def _within(head: Sequence[str], lines: Sequence[str], tail: Sequence[str]) -> s
     return "\n".join([*head, *kept, *tail]) + "\n"
 
 
-def _packages(found: Verdict) -> str:
-    parts = [
-        f"{n} {old or 'none'} -> {new or 'none'}" for n, (old, new) in found.differences.items()
-    ]
-    return f"Packages: {', '.join(parts)}." if parts else ""
+def packages(differences: Mapping[str, tuple[str, str]]) -> str:
+    """Return 'onnxruntime 1.30.0 -> 1.31.1, ...'."""
+    pairs = differences.items()
+    return ", ".join(f"{name} {old or 'none'} -> {new or 'none'}" for name, (old, new) in pairs)
 
 
 def _bold(word: str) -> str:

@@ -69,7 +69,7 @@ def headline(row: Row) -> str:
     """Return the figures a reader wants of this cell, or why there are none."""
     outcome = row.record.outcome
     if not row.ok:
-        return f"{outcome.status}: {outcome.reason}"
+        return outcome.why
     if row.record.cell.scenario == "memory" or not row.metrics:
         used = row.memory
         over = used.peak_bytes - used.baseline_bytes if used else 0
@@ -142,8 +142,7 @@ def _missing(rows: Sequence[Row]) -> list[RenderableType]:
     reasons: dict[str, int] = {}
     for row in missed:
         outcome = row.record.outcome
-        words = f"{outcome.status}: {outcome.reason}"
-        words += f" -> {outcome.remedy}" if outcome.remedy else ""
+        words = f"{outcome.why} -> {outcome.remedy}" if outcome.remedy else outcome.why
         reasons[words] = reasons.get(words, 0) + 1
     lines = [f"{words} ({n} cell{'s' * (n > 1)})" for words, n in reasons.items()]
     return _sentences("\nNot measured", lines) if lines else []
@@ -158,7 +157,7 @@ def _sentences(title: str, lines: Sequence[str]) -> list[RenderableType]:
 def _figure(metric: Metric) -> str:
     sure = cells.plus_minus(metric)
     if metric.unit == "j":
-        return f"{metric.label} {units.significant(metric.p50)} J{sure}"
+        return f"{metric.label} {units.amount(metric.p50, metric.unit)}{sure}"
     if metric.name in ("prefill", "decode"):
         return f"{metric.label} {units.significant(metric.rate)} tokens/s{sure}"
     if metric.name == "batch":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import cpufit
 from cpufit.errors import DataError, UsageError
-from cpufit.run.child import Interpreter
+from cpufit.run.child import HERE, Interpreter, environment
 from cpufit.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Arm:
 
 def here() -> Arm:
     """Return the interpreter that runs this very program."""
-    return _arm("installed here", Interpreter())
+    return _arm("installed here", HERE)
 
 
 def other(against: str, root: Path) -> Arm:
@@ -153,14 +153,11 @@ def _path_for_others(root: Path) -> Path:
 
 @cache
 def _arm(name: str, interpreter: Interpreter) -> Arm:
-    from cpufit.run.child import environment
-
-    path = {"PYTHONPATH": interpreter.path} if interpreter.path else {}
     done = subprocess.run(
         [interpreter.python, "-P", "-c", _ASK],
         capture_output=True,
         text=True,
-        env=environment() | path,
+        env=environment(interpreter),
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -56,10 +56,11 @@ class Reply:
     log: str = ""
 
 
-def environment() -> dict[str, str]:
+def environment(interpreter: Interpreter = HERE) -> dict[str, str]:
     """Return the child's whole environment."""
     kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
-    return {**kept, **_FIXED}
+    path = {"PYTHONPATH": interpreter.path} if interpreter.path else {}
+    return {**kept, **_FIXED, **path}
 
 
 def ask(
@@ -199,7 +200,7 @@ def _start(
             stdout=log,
             stderr=log,
             pass_fds=(write_end,),
-            env=environment() | ({"PYTHONPATH": interpreter.path} if interpreter.path else {}),
+            env=environment(interpreter),
             start_new_session=True,
         )
     finally:

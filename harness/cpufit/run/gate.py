@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cpufit.run.arms import Arm
     from cpufit.run.flow import Place
     from cpufit.run.request import Plan
-    from cpufit.schema import Artifact, Cell, Outcome
+    from cpufit.schema import Artifact, Cell
 
 _DEATHS = 3  # of processes, before a cell is given up
 _ROOM = 1.3  # of both artifacts' bytes, for what else two processes hold
@@ -81,9 +81,7 @@ def go(match: Match, place: Place, observer: Observer) -> list[Found]:
     observer.began(match)
     end, random = time.monotonic() + match.max_s, Random(0)  # noqa: S311 - not for secrets
     with ExitStack() as held:
-        rings = [_ready(contest, match, place, observer, held) for contest in match.contests]
-        for ring in rings[::2]:  # so that either arm starts in half of the cells
-            ring.after_first = True
+        rings = _rings(match, place, observer, held)
         while due := [(ring, stage) for ring in rings if (stage := _wants(ring, rings, match))]:
             random.shuffle(due)
             for ring, stage in due:
@@ -100,9 +98,7 @@ def record(match: Match, count: int, place: Place, observer: Observer) -> list[T
     observer.began(match)
     random = Random(0)  # noqa: S311 - not for secrets
     with ExitStack() as held:
-        rings = [_ready(contest, match, place, observer, held) for contest in match.contests]
-        for ring in rings[::2]:
-            ring.after_first = True
+        rings = _rings(match, place, observer, held)
         for left in range(count, 0, -1):
             random.shuffle(rings)
             for ring in rings:
@@ -111,6 +107,13 @@ def record(match: Match, count: int, place: Place, observer: Observer) -> list[T
                     _one_pair(ring, "screen", match, observer)
                     observer.fought(_judged(ring, rings, match), "screen", left)
     return [ring.trial for ring in rings]
+
+
+def _rings(match: Match, place: Place, observer: Observer, held: ExitStack) -> list[_Ring]:
+    rings = [_ready(contest, match, place, observer, held) for contest in match.contests]
+    for ring in rings[::2]:  # so that either arm starts in half of the cells
+        ring.after_first = True
+    return rings
 
 
 def _ready(
@@ -153,7 +156,7 @@ def _artifact(
     """Return a cell's artifact, in use until the gate ends; raise CpufitError for why not."""
     artifact, problem, log = flow.artifact_of(cell, plan, place, observer)
     if artifact is None or problem is not None:
-        raise DataError(_words(problem) if problem else f"the artifact was not made:\n{log}")
+        raise DataError(problem.why_and_remedy if problem else f"the artifact was not made:\n{log}")
     held.enter_context(storage.held(artifact, place.cache))
     return artifact
 
@@ -218,11 +221,7 @@ def _one_pair(ring: _Ring, stage: Stage, match: Match, observer: Observer) -> No
     assert made.problem is not None
     ring.deaths += 1
     if ring.deaths == _DEATHS or made.problem.status in ("unsupported", "unavailable"):
-        ring.trial = replace(ring.trial, problem=_words(made.problem))
-
-
-def _words(outcome: Outcome) -> str:
-    return f"{outcome.status}: {outcome.reason}" + (f"; {outcome.remedy}" if outcome.remedy else "")
+        ring.trial = replace(ring.trial, problem=made.problem.why_and_remedy)
 
 
 def _wants(ring: _Ring, rings: Sequence[_Ring], match: Match) -> Stage | None:

@@ -55,8 +55,7 @@ def traces(rows: Iterable[Row]) -> list[Trace]:
     found = []
     for row in rows:
         for metric in row.metrics:
-            every = [s for r in row.used for s in r.outcome.series if s.values]
-            mine = [s.values for s in every if (s.name, s.size) == (metric.name, metric.size)]
+            mine = [series.values for series in row.series_of(metric)]
             if len(mine) >= _FEWEST:
                 found.append(Trace(f"{row.record.cell.id} {metric.label}", tuple(mine)))
     return found

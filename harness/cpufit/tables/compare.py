@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Name = tuple[str, int]  # of a figure, with its size
 
 Kind = Literal["less", "more", "same", "unknown"]
-_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which is compared whole
 _PRICED = ("tpot", "decode", "batch", "latency", "frame")
 _FAMILIES: tuple[Family, ...] = get_args(Family)
 MEMORY = "peak memory"
@@ -280,7 +279,7 @@ def _missing(matched: _Matched, side: int) -> tuple[str, ...]:
         if not any(row and row.ok for row in of) or (mine and mine.ok):
             continue
         outcome = mine.record.outcome if mine else None
-        why = f"{outcome.status}: {outcome.reason}" if outcome else "not in these results"
+        why = outcome.why if outcome else "not in these results"
         found.append(f"{name}: {why}")
     return tuple(found)
 
@@ -337,13 +336,8 @@ def _lines(
 def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
     found: dict[Name, _Figure] = {}
     for metric in row.metrics:
-        if metric.name not in _STAGES:
-            medians = [
-                stats.percentile(series.values, 0.5)
-                for record in row.used
-                for series in record.outcome.series
-                if (series.name, series.size) == (metric.name, metric.size) and series.values
-            ]
+        if metric.name not in analyse.FRAME_STAGES:
+            medians = [stats.percentile(s.values, 0.5) for s in row.series_of(metric)]
             words = _words(metric, side)
             found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
     if row.memory:
@@ -355,9 +349,7 @@ def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
 
 def _words(metric: Metric, side: Side) -> tuple[str, ...]:
     """Return the median with its interval, and what a dollar buys."""
-    value = (
-        units.duration(metric.p50) if metric.unit == "ns" else f"{units.significant(metric.p50)} J"
-    )
+    value = units.amount(metric.p50, metric.unit)
     words = (value + units.plus_minus(metric.estimate.half_width),)
     if side.price is None or metric.name not in _PRICED:
         return words

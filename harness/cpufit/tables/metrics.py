@@ -110,19 +110,12 @@ class Metric:
         """Return a value as the report writes it, taken from that series."""
         if self.kind == "rate":
             return f"{units.significant(value)} {analyse.rate_unit(series)}"
-        return _WRITTEN[self.unit](value)
+        if self.unit in _WRITTEN:
+            return _WRITTEN[self.unit](value)
+        return units.amount(value, self.unit)
 
 
-def _joules(value: float) -> str:
-    return f"{units.significant(value)} J"
-
-
-_WRITTEN: dict[str, Callable[[float], str]] = {
-    "ns": units.duration,
-    "bytes": units.size,
-    "1": units.cosine,
-    "j": _joules,
-}
+_WRITTEN: dict[str, Callable[[float], str]] = {"bytes": units.size, "1": units.cosine}
 
 
 def parse(text: str) -> Metric:
