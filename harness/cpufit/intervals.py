@@ -106,7 +106,7 @@ def student(
     centre = hodges_lehmann(values)
     if count < 2:
         return centre, inf
-    spread = max(float(np.std(values, ddof=1)), least)
+    spread = max(deviation(values), least)
     return centre, quantile(confidence, count - 1) * spread / sqrt(count)
 
 
@@ -115,7 +115,14 @@ def hodges_lehmann(values: NDArray[np.float64]) -> float:
     the mean, and hardly moved by a few processes that had bad luck.
     """
     first, second = _pairs(len(values))
-    return float(np.median(values[first] + values[second])) / 2
+    sums = np.sort(values[first] + values[second])
+    return float(sums[(len(sums) - 1) // 2] + sums[len(sums) // 2]) / 4
+
+
+def deviation(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation of a sample of two or more."""
+    off = values - values.mean()
+    return sqrt(off @ off / (len(off) - 1))
 
 
 def smallest_change(spread: float, count: int) -> float:

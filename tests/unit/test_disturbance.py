@@ -47,6 +47,11 @@ def test_each_disturbance_has_its_words(change: dict[str, float], words: str) ->
     assert disturbance.reasons(QUIET | change, 2) == (words,)
 
 
+def test_those_that_take_turns_share_what_is_stolen() -> None:
+    noise = QUIET | {"steal_s": 0.2}
+    assert disturbance.reasons(noise, 2, disturbance.SHARED_STEAL_SHARE) == ()
+
+
 def test_a_clock_that_is_set_is_a_remark() -> None:
     assert disturbance.reasons(QUIET | {"clock_step_s": -3600.0}, 2) == ()
     (words,) = disturbance.remarks(QUIET | {"clock_step_s": -3600.0})

@@ -196,5 +196,7 @@ def test_another_file_is_not_compared() -> None:
     assert record.artifact is not None
     other = replace(record, artifact=replace(record.artifact, key="another"))
     (past,) = analyse.rows([other], THRESHOLDS)
-    assert baseline.judge([past], now, MARGINS, 5).trial.problem.endswith("another model file")
+    found = baseline.judge([past], now, MARGINS, 5)
+    assert found.word == "inconclusive"
+    assert found.judged[verdict.PAIRS].why.endswith("another model file")
     assert baseline.judge([], now, MARGINS, 5).trial.problem == "the baseline has not measured it"

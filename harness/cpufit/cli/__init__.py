@@ -251,6 +251,7 @@ def selftest_gate(
     *,
     recorded: bool = False,
     pairs: int = 30,
+    matrices: int = 0,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:
@@ -264,6 +265,9 @@ def selftest_gate(
         Replay the pairs that ship with cpufit instead of measuring: seconds, not an hour.
     pairs
         How many of each cell are taken of equal arms, and as many with extra work in one.
+    matrices
+        Instead, let the gate compare the suite 'matrix' with itself so many times, each of which
+        takes a quarter of an hour.
     output
         Folder for what is measured; ./cpufit-selftest by default.
     cache
@@ -274,9 +278,13 @@ def selftest_gate(
 
     if pairs < proof.FEWEST:
         raise UsageError(f"--pairs {pairs} is too few", f"give {proof.FEWEST} or more")
+    if matrices < 0:
+        raise UsageError(f"--matrices {matrices} cannot be taken", "give 1 or more")
     place = flow.Place(output=output, cache=_cache(cache))
     replayed = recorded or bool(folders)
-    good = proof.show_gate(_console(), folders, recorded=replayed, pairs=pairs, place=place)
+    good = proof.show_gate(
+        _console(), folders, recorded=replayed, pairs=pairs, matrices=matrices, place=place
+    )
     sys.exit(0 if good else 1)
 
 

@@ -110,6 +110,8 @@ def gate(
     )
     _check_targets(junit, markdown, json)
     console, place = _console(), flow.Place(output=Path(), cache=_cache(cache))
+    if baseline is not None and max_minutes is not None:
+        raise UsageError("--max-minutes does not go with --baseline", "name fewer cells instead")
     limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
     start = time.monotonic()
     if baseline is not None:

@@ -72,13 +72,22 @@ def show(
 
 
 def show_gate(
-    console: Console, folders: Sequence[Path], *, recorded: bool, pairs: int, place: Place
+    console: Console,
+    folders: Sequence[Path],
+    *,
+    recorded: bool,
+    pairs: int,
+    matrices: int,
+    place: Place,
 ) -> bool:
     """Print every finding about the gate; return whether none is other than asked."""
     watcher = _Status(console)
-    found = (
-        gate_live.recorded(folders) if recorded else gate_live.on_this_host(pairs, place, watcher)
-    )
+    if recorded:
+        found = gate_live.recorded(folders)
+    elif matrices:
+        found = gate_live.matrices(matrices, place, watcher)
+    else:
+        found = gate_live.on_this_host(pairs, place, watcher)
     return _told(found, watcher, console)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from cpufit import intervals
-from cpufit.gating import verdict
+from cpufit.gating import rule, verdict
 from cpufit.gating.pairs import Facts, Trial, kind_of, values_of
 from cpufit.gating.rule import FAMILY_ALPHA, Judged
 from cpufit.gating.verdict import Found
@@ -37,11 +37,13 @@ def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found
     """Judge a cell of a new run by the same cell of earlier ones; `tested` are all quantities."""
     cell = now.record.cell
     before = _facts(past[-1]) if past else Facts()
-    trial = Trial(
-        cell=cell, against=cell, before=before, after=_facts(now), problem=_why(past, now)
-    )
-    if trial.problem:
+    problem = _missing(past, now)
+    trial = Trial(cell=cell, against=cell, before=before, after=_facts(now), problem=problem)
+    if problem:
         return Found(trial=trial, judged={})
+    if _file(past[-1]) != _file(now):
+        why = "not comparable: the baseline measured another model file"
+        return Found(trial=trial, judged={verdict.PAIRS: rule.nothing(why)})
     earlier = [_values(row) for row in past]
     judged = {}
     for name, value in _values(now).items():
@@ -58,15 +60,16 @@ def quantities(rows: Sequence[Row]) -> int:
     return sum(len(_values(row)) for row in rows if row.ok)
 
 
-def _why(past: Sequence[Row], now: Row) -> str:
-    """Return why a cell cannot be compared, '' where it can."""
-    outcome = now.record.outcome
+def _missing(past: Sequence[Row], now: Row) -> str:
+    """Return why there is nothing to compare, '' where there is."""
     if not now.ok:
-        return outcome.why
-    if not past:
-        return "the baseline has not measured it"
-    keys = [row.record.artifact.key for row in (past[-1], now) if row.record.artifact]
-    return "the baseline measured another model file" if len(set(keys)) > 1 else ""
+        return now.record.outcome.why
+    return "" if past else "the baseline has not measured it"
+
+
+def _file(row: Row) -> str:
+    artifact = row.record.artifact
+    return artifact.key if artifact else ""
 
 
 def _facts(row: Row) -> Facts:

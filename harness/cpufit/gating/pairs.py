@@ -70,8 +70,8 @@ class Trial:
     @property
     def names(self) -> tuple[str, ...]:
         """The quantities that both arms of every pair have, in order."""
-        found = [dict.fromkeys(n for n in p.before if n in p.after) for p in self.pairs]
-        return tuple(name for name in (found[0] if found else ()) if all(name in f for f in found))
+        sides = [side for pair in self.pairs for side in (pair.before, pair.after)]
+        return tuple(name for name in (sides[0] if sides else ()) if all(name in s for s in sides))
 
 
 def kind_of(name: str) -> Kind:

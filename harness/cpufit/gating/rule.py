@@ -70,7 +70,7 @@ def smallest(logs: Logs, count: int, margin: float, tested: int) -> float:
     """
     if len(logs) < 2 or count < 2:
         return inf
-    spread = float(np.std(logs, ddof=1)) / _EFFICIENCY
+    spread = intervals.deviation(logs) / _EFFICIENCY
     first = (_quantile(SCREEN_ALPHA, count) + _SURE) * spread / sqrt(count)
     error = spread / sqrt(CONFIRM)
     second = max(_quantile(confirm_alpha(tested), CONFIRM) * error, log1p(margin))
@@ -119,9 +119,9 @@ def _decide(
         if len(confirm) < CONFIRM:
             words = f"worse on the screen, but {len(confirm)} of {CONFIRM} pairs to confirm it"
             return "inconclusive", words
-        if signed_rank(confirm) < confirm_alpha(tested) and _beyond(confirm, margin):
+        if _beyond(confirm, margin) and signed_rank(confirm) < confirm_alpha(tested):
             return "regression", ""
-    if signed_rank(-screen) < SCREEN_ALPHA and _beyond(-screen, margin):
+    if _beyond(-screen, margin) and signed_rank(-screen) < SCREEN_ALPHA:
         return "improvement", ""
     if seen > 2 * margin:
         return "inconclusive", f"too noisy: only {seen:.0%} would be found"
@@ -140,21 +140,22 @@ def signed_rank(logs: Logs) -> float:
     values = logs[logs != 0]
     if not len(values):
         return 1.0
-    _, place, equal = np.unique(np.abs(values), return_inverse=True, return_counts=True)
-    twice = (2 * np.cumsum(equal) - equal + 1)[place]  # ranks, doubled: shared ones are halves
-    above = int(twice[values > 0].sum())
-    counts = _patterns(tuple(sorted(twice.tolist())))
-    return float(counts[above:].sum() / counts.sum())
+    sizes = np.abs(values)
+    ordered = np.sort(sizes)
+    twice = ordered.searchsorted(sizes) + ordered.searchsorted(sizes, "right") + 1  # the ranks
+    above = int(twice[values > 0].sum())  # doubled, since shared ones are halves
+    return float(_tail(tuple(np.sort(twice).tolist()))[above])
 
 
 @cache
-def _patterns(ranks: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return how many of all sign patterns give each sum of positive ranks."""
+def _tail(ranks: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the share of all sign patterns whose positive ranks come to so much or more."""
     counts = np.zeros(sum(ranks) + 1)
     counts[0] = 1
     for rank in ranks:
         counts[rank:] += counts[:-rank].copy()
-    return counts
+    tail: NDArray[np.float64] = counts[::-1].cumsum()[::-1] / counts.sum()
+    return tail
 
 
 @cache

@@ -23,7 +23,7 @@ from cpufit.run import child
 from cpufit.schema import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cpufit.gating.pairs import Stage
     from cpufit.run.child import Interpreter, Reply
@@ -83,10 +83,15 @@ def fight(
             before=values_of(outcomes[0]),
             after=values_of(outcomes[1]),
             changes={} if whole else changes_of(outcomes[0], outcomes[1]),
-            disturbed=disturbance.reasons(seen, float(psutil.cpu_count() or 1)) if real else (),
+            disturbed=_disturbed(seen, whole=whole) if real else (),
             whole=whole,
         )
     )
+
+
+def _disturbed(seen: Mapping[str, float], *, whole: bool) -> tuple[str, ...]:
+    steal = disturbance.STEAL_SHARE if whole else disturbance.SHARED_STEAL_SHARE
+    return disturbance.reasons(seen, float(psutil.cpu_count() or 1), steal)
 
 
 def _failed(outcome: Outcome) -> bool:

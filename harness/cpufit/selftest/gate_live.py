@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import tempfile
+import zlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,8 @@ from cpufit.errors import DataError
 from cpufit.files import replacing
 from cpufit.gating.pairs import MARGINS, Trial
 from cpufit.paths import data_root
+from cpufit.plan import Selection
+from cpufit.probes.host import default_threads
 from cpufit.run import arms, gate
 from cpufit.run.child import Interpreter
 from cpufit.run.gate import Match
@@ -28,10 +33,10 @@ if TYPE_CHECKING:
     from cpufit.run.gate import Observer
     from cpufit.schema import Cell
 
-SUITE = "gate"
+SUITE, MATRIX = "gate", "matrix"
 EXTRA = 0.05
 _TRIALS = TypeAdapter(list[Trial])
-_SAME, _WORSE = "gate-same", "gate-worse"
+_SAME, _WORSE, _MATRIX = "gate-same", "gate-worse", "gate-matrix"
 _DIGITS = 6
 # Beside the interpreter that it stands for, a program that never rests.
 _HOGGED = """#!/bin/sh
@@ -45,23 +50,36 @@ exit $code
 
 def on_this_host(pairs: int, place: Place, observer: Observer) -> Iterator[Finding]:
     """Take pairs of the suite `gate` and replay the rule on them."""
-    same = _taken(_match(), pairs, _SAME, place, observer)
-    worse = _taken(replace(_match(), extra_work=EXTRA), pairs, _WORSE, place, observer)
+    match = _match(SUITE)
+    same = gate.record(match, pairs, place, observer)
+    _keep(same, _SAME, place)
+    worse = gate.record(replace(match, extra_work=EXTRA), pairs, place, observer)
+    _keep(worse, _WORSE, place)
     yield hogged(place, observer)
     yield from replayed(same, worse)
+
+
+def matrices(count: int, place: Place, observer: Observer) -> Iterator[Finding]:
+    """Let the gate compare this installation with itself, so many times; keep each."""
+    match = _match(MATRIX, Selection(threads=tuple(sorted({1, default_threads()}))))
+    taken = []
+    for _ in range(count):
+        taken.append([found.trial for found in gate.go(match, place, observer)])
+        _keep(taken[-1], f"{_MATRIX}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", place)
+        yield replay.matrices(taken)
 
 
 def recorded(folders: Sequence[Path]) -> Iterator[Finding]:
     """Replay recorded pairs; those that ship where no folder is named."""
     where = folders or sorted((data_root() / "reference_results").glob("*/*"))
-    same, worse = (
-        [trial for folder in where for path in sorted(folder.glob(f"{kind}*.json"))
-         for trial in _read(path)]
-        for kind in (_SAME, _WORSE)
-    )  # fmt: skip
-    if not same or not worse:
+    same, worse, whole = (_found(where, kind) for kind in (_SAME, _WORSE, _MATRIX))
+    if not (same and worse) and not whole:
         raise DataError("no recorded pairs there", "give a folder of `cpufit selftest gate`")
-    yield from replayed(same, worse)
+    if whole:
+        yield replay.matrices(whole)
+    if same and worse:
+        yield from replayed(*([trial for trials in each for trial in trials]
+                              for each in (same, worse)))  # fmt: skip
 
 
 def replayed(same: Sequence[Trial], worse: Sequence[Trial]) -> Iterator[Finding]:
@@ -77,7 +95,7 @@ def replayed(same: Sequence[Trial], worse: Sequence[Trial]) -> Iterator[Finding]
 
 def hogged(place: Place, observer: Observer) -> Finding:
     """Compare equal arms while a program that never rests runs beside one of them."""
-    match = _match()
+    match = _match(SUITE)
     cell = next(c for c, _ in match.contests if c.runtime == "onnxruntime")
     with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
         path = Path(folder) / "python"
@@ -99,24 +117,23 @@ def hogged(place: Place, observer: Observer) -> Finding:
     )
 
 
-def _match() -> Match:
-    """Return the suite `gate`, both arms of which are this very installation.
+def _match(suite: str, selection: Selection = Selection()) -> Match:  # noqa: B008 - frozen
+    """Return a suite both arms of which are this very installation.
 
     Language models are left out: a pair of them takes half a minute.
     """
-    plan, here = resolve(Request(suite=SUITE, budget="rapid")), arms.here()
+    request = Request(suite=suite, budget="rapid", selection=selection)
+    plan, here = resolve(request), arms.here()
     cells = [cell for cell in plan.cells if plan.models[cell.card].task == "infer"]
     contests: tuple[tuple[Cell, Cell], ...] = tuple((cell, cell) for cell in cells)
     return Match(contests=contests, plans=(plan, plan), arms=(here, here), margins=MARGINS)
 
 
-def _taken(match: Match, pairs: int, name: str, place: Place, observer: Observer) -> list[Trial]:
-    """Take the pairs and keep them in the output folder."""
-    trials = gate.record(match, pairs, place, observer)
+def _keep(trials: Sequence[Trial], name: str, place: Place) -> None:
     place.output.mkdir(parents=True, exist_ok=True)
-    with replacing(place.output / f"{name}.json") as file:
-        file.write(_TRIALS.dump_json([_rounded(trial) for trial in trials]))
-    return trials
+    text = _TRIALS.dump_json([_rounded(trial) for trial in trials], exclude_defaults=True)
+    with replacing(place.output / f"{name}.json.gz") as file:
+        file.write(gzip.compress(text, mtime=0))
 
 
 def _rounded(trial: Trial) -> Trial:
@@ -132,8 +149,12 @@ def _rounded(trial: Trial) -> Trial:
     return replace(trial, pairs=pairs)
 
 
+def _found(folders: Sequence[Path], kind: str) -> list[list[Trial]]:
+    return [_read(path) for where in folders for path in sorted(where.glob(f"{kind}*.json.gz"))]
+
+
 def _read(path: Path) -> list[Trial]:
     try:
-        return _TRIALS.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        return _TRIALS.validate_json(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error, ValidationError) as error:
         raise DataError(f"{path} does not hold recorded pairs", "record them anew") from error
