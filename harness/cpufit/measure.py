@@ -14,14 +14,14 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from cpufit.errors import UnsupportedError
-from cpufit.runtimes.base import LoadOptions, Step
+from cpufit.runtimes.base import LoadOptions, Step, Work
 from cpufit.schema import Series
 from cpufit.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cpufit.runtimes.base import Session, Work
+    from cpufit.runtimes.base import Session
     from cpufit.schema import Budget, Cell, Scenario, Task
 
     Clock = Callable[[], int]
@@ -95,10 +95,16 @@ class Probe:
         return durations
 
     def slice(self, slice_ns: int, clock: Clock) -> float:
-        """Return the median duration in ns of what fits into a slice, of one run at least."""
+        """Return the median duration in ns of what fits into a slice, of one run at least.
+
+        Where getting ready takes longer than the slice, as a prompt before tokens does, the slice
+        lasts as long: that is hardly dearer, and tells more.
+        """
+        begun = clock()
         run, before = self.start().run, self.meter()
+        ready = clock()
+        end = ready + max(slice_ns, ready - begun)
         durations: list[int] = []
-        end = clock() + slice_ns
         while not durations or (len(durations) != self.runs and clock() < end):
             start = clock()
             run()
@@ -221,12 +227,15 @@ def time_slices(
     """
     say("warming up")
     first_ns, (_, most) = warm_up(found, budget, clock), _limits_ns(budget)
+    slice_ns = slice_s * NS_PER_S
     short = [probe for probe in found if _predict_ns(probe, first_ns, found[0]) <= most]
     medians: list[list[float]] = [[] for _ in short]
     say("ready")
     for _ in turns:
-        for probe, values in zip(short, medians, strict=True):
-            values.append(probe.slice(round(slice_s * NS_PER_S), clock))
+        for probe, values in reversed([*zip(short, medians, strict=True)]):
+            timed = probe.values  # of prompts before the tokens that were generated just now
+            values.append(median(timed) if timed else probe.slice(round(slice_ns), clock))
+            timed.clear()
         say("slice")
     return Measured(
         first_ns=first_ns,
@@ -280,6 +289,16 @@ def time_frames(
         stop=f"{len(found)} frames after {(clock() - start) / NS_PER_S:.1f} s",
         valid=len(found) >= budget.share,
     )
+
+
+def whole_frame(stages: Mapping[str, Callable[[], object]]) -> Probe:
+    """Return a probe that does the stages one after another."""
+
+    def run() -> None:
+        for stage in stages.values():
+            stage()
+
+    return Probe("frame", 1, 1, lambda: Work(run=run, items=1), _UNLIMITED)
 
 
 def warm_up(found: Sequence[Probe], budget: Budget, clock: Clock) -> int:

@@ -175,7 +175,13 @@ def _run_frames(job: Job, session: Session, clock: Callable[[], int], say: Say) 
     around = frames.around(job.model, session)
     work = session.prepare(Step(kind="infer"))
     stages = {"preprocess": around.before, "inference": work.run, "postprocess": around.after}
-    measured = measure.time_frames(stages, job.budget, clock, partial(_tell, say))
+    tell = partial(_tell, say)
+    if job.slice_s:
+        found = [measure.whole_frame(stages)]
+        turns = sys.stdin.buffer
+        measured = measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns)
+    else:
+        measured = measure.time_frames(stages, job.budget, clock, tell)
     return replace(measured, notes=(frames.DESCRIPTION,))
 
 

@@ -240,7 +240,7 @@ class _Watcher:
 
         before, after = (arm.name for arm in match.arms)
         if match.plans[0] is match.plans[1]:
-            versions = packages(match.arms[0].differs(match.arms[1]))
+            versions = packages(match.arms[0].differs(match.arms[1])) or "the same packages"
             words = f"before: {before}; after: {after} ({versions})"
         else:
             words = f"before: {match.contests[0][0].card}; after: {match.contests[0][1].card}"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.05
 _FEWEST, _MOST = 4, 16  # slices of either process
-_PAIR_S = 6.0  # no more than the fewest are started beyond it
-SLICED = ("latency", "throughput")  # procedures
+_PAIR_S = 10.0  # no more than the fewest are started beyond it
+SLICED = ("latency", "throughput", "frames")  # procedures
 
 
 @dataclass(frozen=True, kw_only=True)
