@@ -84,6 +84,13 @@ def test_an_improvement_is_told_and_passes() -> None:
     assert verdict.exit_code([found]) == 0
 
 
+def test_fresh_pairs_tell_an_improvement_that_the_screen_did_not_show() -> None:
+    screen = np.array([-0.05, -0.06, -0.04, 0.05, 0.06, -0.05, 0.04, -0.06, -0.05, 0.06])
+    fresh = np.log(noise(1, 20, -0.06))
+    assert rule.judge(screen, np.array([]), 0.03, 30).verdict != "improvement"
+    assert rule.judge(screen, fresh, 0.03, 30).verdict == "improvement"
+
+
 def test_noise_asks_for_more_pairs_and_is_never_passed() -> None:
     loud = trial(noise(1, 10, 0, 0.1))
     assert verdict.wants(loud, MARGINS, 30) == "screen"

@@ -112,9 +112,9 @@ def test_a_slice_of_tokens_lasts_as_long_as_its_prompt_which_is_a_sample_too() -
     bench = Bench({"prefill128": 400, "prefill512": 1600, "decode": 10})
     found = measure.probes(bench, _cell(), _scenario(), "generate", bench.clock)
     series = _sliced(bench, found)
-    assert series[("ttft", 128)] == (400 * MS,) * 4
-    assert series[("ttft", 512)] == (1600 * MS,) * 4
-    assert series[("tpot", 1)] == (10 * MS,) * 4
+    assert series[("ttft", 128)] == (400.0 * MS,) * 4
+    assert series[("ttft", 512)] == (1600.0 * MS,) * 4
+    assert series[("tpot", 1)] == (10.0 * MS,) * 4
     turn = bench.log[bench.log.index("ready") + 1 : bench.log.index("slice")]
     assert turn.count("decode") == 40  # 400 ms
     assert (turn.count("prefill128"), turn.count("prefill512")) == (1, 1)
@@ -123,7 +123,7 @@ def test_a_slice_of_tokens_lasts_as_long_as_its_prompt_which_is_a_sample_too() -
 def test_a_slice_of_frames_does_every_stage() -> None:
     bench = Bench({"encode": 1, "infer": 4, "decode": 2})
     stages = {name: bench.prepare(Step(kind=name)).run for name in bench.cost_ms}  # type: ignore[arg-type]
-    assert _sliced(bench, [measure.whole_frame(stages)]) == {("frame", 1): (7 * MS,) * 4}
+    assert _sliced(bench, [measure.whole_frame(stages)]) == {("frame", 1): (7.0 * MS,) * 4}
 
 
 def test_a_scenario_for_other_models_is_refused() -> None:

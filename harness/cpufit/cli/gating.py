@@ -206,6 +206,8 @@ def _match(
             "name another version, or --runtime to compare all the same",
         )
     contests = tuple((cell, cell) for cell in used)
+    for arm in (other, here):
+        arms.evict(arm)
     return Match(contests=contests, plans=(plan, plan), arms=(other, here), margins=margins)
 
 

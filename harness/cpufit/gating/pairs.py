@@ -22,7 +22,7 @@ Values = dict[str, float]  # by a quantity's name; the larger, the worse
 MARGINS: dict[Kind, float] = {
     "time": 0.03,
     "memory": 0.01,
-    "load": 0.25,
+    "load": 0.5,
     "size": 0.01,
     "energy": 0.03,
     "instructions": 0.01,

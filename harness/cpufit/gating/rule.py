@@ -121,7 +121,8 @@ def _decide(
             return "inconclusive", words
         if _beyond(confirm, margin) and signed_rank(confirm) < confirm_alpha(tested):
             return "regression", ""
-    if _beyond(-screen, margin) and signed_rank(-screen) < SCREEN_ALPHA:
+    last = confirm if len(confirm) >= CONFIRM else screen
+    if _beyond(-last, margin) and signed_rank(-last) < SCREEN_ALPHA:
         return "improvement", ""
     if seen > 2 * margin:
         return "inconclusive", f"too noisy: only {seen:.0%} would be found"

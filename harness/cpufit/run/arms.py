@@ -37,6 +37,22 @@ for one in distributions():  # the first on the path is the one that is imported
     found.setdefault(one.metadata["Name"].lower(), one.version)
 print(json.dumps(found))
 """
+# Says how many libraries were dropped from the page cache; one in use stays there.
+_EVICT = """
+import os
+from importlib.metadata import distributions
+count = 0
+for file in (f for one in distributions() for f in one.files or () if ".so" in f.name):
+    try:
+        opened = os.open(file.locate(), os.O_RDONLY)
+    except OSError:
+        continue
+    os.fsync(opened)
+    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(opened)
+    count += 1
+print(count)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +83,16 @@ def other(against: str, root: Path) -> Arm:
     python = _python(against)
     made = python or _environment(against, root)
     return _arm(against, Interpreter(str(made), str(_path_for_others(root))))
+
+
+def evict(arm: Arm) -> int:
+    """Drop the arm's libraries from the page cache; return how many they are.
+
+    How much of a library counts as a process's memory depends on how it came there: 31 MB of ONNX
+    Runtime where processes read it, 39 MB of the same file where pip wrote it just now.
+    """
+    done = _asked(arm.interpreter, _EVICT)
+    return int(done.stdout) if done.returncode == 0 else 0
 
 
 def uses(arm: Arm, against: Arm, runtime: str) -> bool:
@@ -153,12 +179,7 @@ def _path_for_others(root: Path) -> Path:
 
 @cache
 def _arm(name: str, interpreter: Interpreter) -> Arm:
-    done = subprocess.run(
-        [interpreter.python, "-P", "-c", _ASK],
-        capture_output=True,
-        text=True,
-        env=environment(interpreter),
-    )
+    done = _asked(interpreter, _ASK)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise DataError(
@@ -166,3 +187,12 @@ def _arm(name: str, interpreter: Interpreter) -> Arm:
             "install what it lacks there: numpy, psutil, pydantic and the runtime",
         )
     return Arm(name=name, interpreter=interpreter, packages=json.loads(done.stdout))
+
+
+def _asked(interpreter: Interpreter, script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [interpreter.python, "-P", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment(interpreter),
+    )
