@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError, UsageError, unknown
+from cpufit.margins import RANGE, judgeable
 from cpufit.paths import data_root
 from cpufit.schema import Budget, Scenario, Settings, Suite, Thresholds, Tier
 
@@ -93,7 +94,11 @@ def load_suite(name: str) -> Suite:
     path = Path(name) if name.endswith(".toml") else data_root() / "suites" / f"{name}.toml"
     if not name.endswith(".toml") and name not in suite_names():
         raise unknown("suite", name, suite_names())
-    return parse(Suite, {"name": path.stem, **read_toml(path)}, path)
+    suite: Suite = parse(Suite, {"name": path.stem, **read_toml(path)}, path)
+    for kind, share in (item for block in suite.cells for item in block.margin.items()):
+        if not judgeable(share):
+            raise DataError(f"{path}: cells.margin.{kind}: {share:g} cannot be judged by", RANGE)
+    return suite
 
 
 @cache

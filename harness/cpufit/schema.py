@@ -36,6 +36,8 @@ Weights = Literal["synthetic", "real"]
 Family = Literal["llm", "encoder", "vision", "ocr", "multimodal"]
 Task = Literal["generate", "describe", "infer"]
 Procedure = Literal["latency", "throughput", "frames", "memory", "energy"]
+# What a gate compares; of each kind another share of change matters.
+Kind = Literal["time", "memory", "load", "size", "energy", "instructions", "numerics"]
 Verdict = Literal["under", "over", "undecided"]
 Status = Literal[
     "ok",  # measured
@@ -196,7 +198,11 @@ class Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class Select:
-    """One block of a suite: every combination of its lists is a cell."""
+    """One block of a suite: every combination of its lists is a cell.
+
+    `margin` says by what share a cell's time, memory and so on may be worse before the gate cares,
+    where that is not the usual share.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
 
@@ -205,6 +211,7 @@ class Select:
     precisions: tuple[Precision, ...]
     scenarios: tuple[str, ...]
     weights: tuple[Weights, ...] = ("synthetic",)
+    margin: dict[Kind, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

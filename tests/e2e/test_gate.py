@@ -73,6 +73,26 @@ def test_a_baseline_of_this_host(tmp_path: Path) -> None:
     assert "1 earlier run: 10 tell their luck from a change" in " ".join(said.out.split())
 
 
+def test_margins_of_a_suite_and_those_that_are_typed(tmp_path: Path) -> None:
+    text = """
+title = "mine"
+budget = "rapid"
+[[cells]]
+models = ["mobilenet-v2"]
+runtimes = ["fake"]
+precisions = ["int8"]
+scenarios = ["latency"]
+margin = { time = 0.2, memory = 0.05 }
+"""
+    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    assert cpufit("run", "--suite", "s.toml", "-o", "base", cwd=tmp_path).code == 0
+    words = ("--baseline", "base", "--margin", "memory=30%", "--json", "g.json")
+    assert cpufit("gate", *words, cwd=tmp_path).code == 3
+    (cell,) = json.loads((tmp_path / "g.json").read_text())["cells"]
+    shares = {kind: cell["margins"][kind] for kind in ("time", "memory", "energy")}
+    assert shares == {"time": 0.2, "memory": 0.3, "energy": 0.03}
+
+
 def test_a_baseline_of_another_host_is_not_comparable(tmp_path: Path) -> None:
     model = timings(tmp_path, "m", infer_ms=4.0)
     assert cpufit("run", model, *ON_FAKE, "-o", "base", cwd=tmp_path).code == 0

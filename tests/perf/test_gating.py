@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpufit.gating import rule, verdict
-from cpufit.gating.pairs import LOAD, MARGINS, PEAK, Pair, Trial
+from cpufit.gating.pairs import LOAD, PEAK, Pair, Trial
 from cpufit.schema import Cell
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_judging_ten_thousand_cells_of_three_quantities(benchmark: BenchmarkFixt
     count = verdict.tested(trials)
 
     def judge_all() -> int:
-        return sum(len(verdict.judge(trial, MARGINS, count).judged) for trial in trials)
+        return sum(len(verdict.judge(trial, count).judged) for trial in trials)
 
     assert benchmark.pedantic(judge_all, rounds=3) == count
 

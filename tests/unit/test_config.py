@@ -53,6 +53,25 @@ def test_every_wrong_key_is_listed_with_its_path_and_the_nearest_name(tmp_path: 
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("margin", "mistake"),
+    [
+        ("{ memory = 0.05 }", ""),
+        ("{ memori = 0.05 }", "cells.0.margin.memori"),
+        ("{ time = 0 }", r"mine.toml: cells.margin.time: 0 cannot be judged by; give 0.1% to 100%"),
+        ("{ time = 2.0 }", "cells.margin.time: 2 cannot be judged by"),
+        ('{ time = "soon" }', "cells.0.margin.time"),
+    ],
+)
+def test_margins_of_a_block(tmp_path: Path, margin: str, mistake: str) -> None:
+    text = f"{GOOD}margin = {margin}\n"
+    if not mistake:
+        assert _suite(tmp_path, text).cells[0].margin == {"memory": 0.05}
+        return
+    with pytest.raises((DataError, UsageError), match=mistake):
+        _suite(tmp_path, text)
+
+
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mine.toml is not valid TOML: .*line 2"):
         _suite(tmp_path, "title = 'x'\nbudget = \n")

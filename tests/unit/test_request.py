@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,6 @@ from cpufit.errors import UsageError
 from cpufit.plan import Selection
 from cpufit.run.request import Request, from_json, resolve
 from tests.samples import CARDS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _own(folder: Path, *, cards: bool = True, model: bool = False) -> tuple[str, ...]:
@@ -88,7 +86,7 @@ def test_options_that_do_not_go_with_files(
 ) -> None:
     files = _own(tmp_path, model=model)
     with pytest.raises(UsageError, match=f"{option} does not go with files of your own"):
-        resolve(Request(files=files, suite=suite, selection=selection))
+        resolve(Request(files=files, suite=(suite,), selection=selection))
 
 
 def test_two_models_of_one_name(tmp_path: Path) -> None:
@@ -104,9 +102,7 @@ def test_a_variant_is_among_the_models_of_a_plan() -> None:
     assert found.models["gpt2@lowrank4"].parent == "gpt2"
 
 
-def test_a_suite_may_name_variants(tmp_path: Path) -> None:
-    suite = tmp_path / "mine.toml"
-    text = """
+_TEXT = """
 title = "mine"
 budget = "rapid"
 [[cells]]
@@ -115,13 +111,37 @@ runtimes = ["fake"]
 precisions = ["int4"]
 scenarios = ["latency"]
 """
+
+
+def test_several_suites_are_one_plan(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(_TEXT, encoding="utf-8")
+    second.write_text(_TEXT.replace('"gpt2", ', '"mistral-7b", '), encoding="utf-8")
+    request = Request(suite=(str(first), str(second)))
+    cells = ["gpt2/int4", "gpt2@depth75/int4", "mistral-7b/int4"]  # what both name is run once
+    assert _ids(request) == [f"{cell}/fake/latency" for cell in cells]
+    only = Selection(models=("mistral-7b",))
+    assert _ids(replace(request, selection=only)) == ["mistral-7b/int4/fake/latency"]
+    second.write_text(_TEXT.replace("rapid", "full"), encoding="utf-8")
+    with pytest.raises(UsageError, match="first takes rapid, second takes full; name one by --bud"):
+        resolve(request)
+    assert resolve(replace(request, budget="quick")).cells
+
+
+def test_a_request_of_one_suite_is_read_as_it_was_written_before() -> None:
+    assert from_json('{"suite": "smoke"}', Path("a")) == Request(suite=("smoke",))
+    assert from_json(Request().to_json(), Path("a")) == Request()
+
+
+def test_a_suite_may_name_variants(tmp_path: Path) -> None:
+    suite, text = tmp_path / "mine.toml", _TEXT
     suite.write_text(text, encoding="utf-8")
-    assert _ids(Request(suite=str(suite))) == [
+    assert _ids(Request(suite=(str(suite),))) == [
         "gpt2/int4/fake/latency",
         "gpt2@depth75/int4/fake/latency",
     ]
     only = Selection(models=("gpt2@depth75",))
-    assert _ids(Request(suite=str(suite), selection=only)) == ["gpt2@depth75/int4/fake/latency"]
+    assert _ids(Request(suite=(str(suite),), selection=only)) == ["gpt2@depth75/int4/fake/latency"]
     suite.write_text(text.replace("depth75", "depth5"), encoding="utf-8")
     with pytest.raises(UsageError, match="unknown variant 'depth5' of gpt2"):
-        resolve(Request(suite=str(suite)))
+        resolve(Request(suite=(str(suite),)))

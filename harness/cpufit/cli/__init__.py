@@ -44,7 +44,7 @@ def run(
     files: tuple[Path, ...] = (),
     /,
     *,
-    suite: str = "quick",
+    suite: Annotated[Words, Many] = ("quick",),
     model: Annotated[Words, Many] = (),
     runtime: Annotated[Words, Many] = (),
     precision: Annotated[Words, Many] = (),
@@ -67,7 +67,7 @@ def run(
         (.toml), tables as in the catalog, whose 'parameters' and 'macs' may be left out. Cards
         get synthetic weights and run on every runtime, language models at int4, others at int8.
     suite
-        What to run: a name of 'cpufit list suites', or a TOML file; 'quick' by default.
+        What to run: names of 'cpufit list suites', or TOML files; 'quick' by default.
     model
         Only these models; any of 'cpufit list models', or a variant: 'mistral-7b@ffn60' (60 % of
         the FFN width), '@depth75' (75 % of the layers), '@lowrank4' (factorised to a quarter),

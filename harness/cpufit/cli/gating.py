@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from cpufit.analyse import Row
     from cpufit.gating.pairs import Stage
-    from cpufit.gating.verdict import Found, Margins
+    from cpufit.gating.verdict import Found
+    from cpufit.margins import Margins
     from cpufit.plan import Selection
     from cpufit.report.gate_words import Verdict
     from cpufit.run.flow import Place
     from cpufit.run.gate import Match
-    from cpufit.run.request import Request
-    from cpufit.schema import Cell, Host
+    from cpufit.run.request import Plan, Request
+    from cpufit.schema import Cell, Host, Kind
 
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
-SUITE = "gate"
-_LEAST_MARGIN, _MOST_MARGIN = 0.001, 1.0
+SUITES = ("gate",)
 _INTERRUPTED, _NOT_COMPARABLE = 130, 3
 
 
@@ -42,7 +42,7 @@ def gate(
     against: str = "",
     against_model: Annotated[tuple[Path, Path] | None, Parameter(consume_multiple=True)] = None,
     baseline: Path | None = None,
-    suite: str = "",
+    suite: Annotated[Words, Many] = (),
     model: Annotated[Words, Many] = (),
     runtime: Annotated[Words, Many] = (),
     precision: Annotated[Words, Many] = (),
@@ -68,7 +68,7 @@ def gate(
     baseline
         Results of `cpufit run` on this very host, several runs of them.
     suite
-        Which cells: a name of 'cpufit list suites', or a TOML file; 'gate' by default.
+        Which cells: names of 'cpufit list suites', or TOML files; 'gate' by default.
     model
         Only these models.
     runtime
@@ -101,10 +101,10 @@ def gate(
     from cpufit.report import gate_words
     from cpufit.run import flow
 
-    given = [bool(against), against_model is not None, baseline is not None]
-    if sum(given) != 1:
+    ways = [bool(against), against_model is not None, baseline is not None]
+    if sum(ways) != 1:
         raise UsageError("give one of --against, --against-model and --baseline", "see --help")
-    margins = parse_margins(margin)
+    given = parse_margins(margin)
     selection = Selection(
         models=model, runtimes=runtime, precisions=precision, scenarios=scenario, threads=threads
     )
@@ -115,9 +115,9 @@ def gate(
     limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
     start = time.monotonic()
     if baseline is not None:
-        told = _against_past(baseline, suite, selection, margins, place, console)
+        told = _against_past(baseline, suite, selection, given, place, console)
     else:
-        match = _match(against, against_model, suite, selection, margins, place)
+        match = _match(against, against_model, suite, selection, given, place)
         found = _fight(replace(match, max_s=limit_s), place, console)
         told = _told(match, found)
     told = replace(told, seconds=time.monotonic() - start)
@@ -128,10 +128,10 @@ def gate(
 
 
 def parse_margins(words: Sequence[str]) -> Margins:
-    """Return the margins by kind: the defaults, and what is given; raise UsageError."""
-    from cpufit.gating.pairs import MARGINS
+    """Return the margins that are given, by kind; raise UsageError."""
+    from cpufit.margins import MARGINS
 
-    found = dict(MARGINS)
+    found: dict[Kind, float] = {}
     for word in words:
         name, _, text = word.partition("=")
         kind = next((kind for kind in MARGINS if kind == name), None)
@@ -142,13 +142,22 @@ def parse_margins(words: Sequence[str]) -> Margins:
 
 
 def _share(word: str, text: str) -> float:
+    from cpufit.margins import RANGE, judgeable
+
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise UsageError(f"--margin {word}: {text!r} is no share", "write 'time=3%'") from None
-    if not _LEAST_MARGIN <= share <= _MOST_MARGIN:
-        raise UsageError(f"--margin {word} cannot be judged by", "give 0.1% to 100%")
+    if not judgeable(share):
+        raise UsageError(f"--margin {word} cannot be judged by", RANGE)
     return share
+
+
+def _margins(plan: Plan, given: Margins) -> dict[str, Margins]:
+    """Return each cell's margins: what is given outranks its suite's, that the usual."""
+    from cpufit.margins import MARGINS
+
+    return {cell.id: {**plan.margins.get(cell.id, MARGINS), **given} for cell in plan.cells}
 
 
 def _seconds(minutes: float) -> float:
@@ -167,9 +176,9 @@ def _check_targets(*paths: Path | None) -> None:
 def _match(
     against: str,
     files: tuple[Path, Path] | None,
-    suite: str,
+    suite: Words,
     selection: Selection,
-    margins: Margins,
+    given: Margins,
     place: Place,
 ) -> Match:
     """Decide what is compared with what."""
@@ -194,9 +203,12 @@ def _match(
                 f"no runtime reads both {files[0].name} and {files[1].name}", "give one kind"
             )
         return Match(
-            contests=contests, plans=(plans[0], plans[1]), arms=(here, here), margins=margins
+            contests=contests,
+            plans=(plans[0], plans[1]),
+            arms=(here, here),
+            margins=_margins(plans[1], given),
         )
-    plan = resolve(Request(suite=suite or SUITE, budget="rapid", selection=selection))
+    plan = resolve(Request(suite=suite or SUITES, budget="rapid", selection=selection))
     other = arms.other(against, place.cache)
     used = [c for c in plan.cells if selection.runtimes or arms.uses(here, other, c.runtime)]
     if not used:
@@ -208,7 +220,9 @@ def _match(
     contests = tuple((cell, cell) for cell in used)
     for arm in (other, here):
         arms.evict(arm)
-    return Match(contests=contests, plans=(plan, plan), arms=(other, here), margins=margins)
+    return Match(
+        contests=contests, plans=(plan, plan), arms=(other, here), margins=_margins(plan, given)
+    )
 
 
 def _how(cell: Cell) -> tuple[object, ...]:
@@ -272,9 +286,9 @@ class _Watcher:
 
 def _against_past(
     baseline: Path,
-    suite: str,
+    suite: Words,
     selection: Selection,
-    margins: Margins,
+    given: Margins,
     place: Place,
     console: Console,
 ) -> Verdict:
@@ -303,17 +317,20 @@ def _against_past(
         if row.ok:
             earlier.setdefault(row.record.cell.id, []).append(row)
     request = _asked(files[-1], suite, selection)
-    if not any(cell.id in earlier for cell in resolve(request).cells):
+    plan = resolve(request)
+    if not any(cell.id in earlier for cell in plan.cells):
         raise UsageError(f"{baseline} has none of these cells", "name what it measured")
     rows = _measured(request, place, console)
-    tested = past.quantities(rows)
-    found = [past.judge(earlier.get(r.record.cell.id, ()), r, margins, tested) for r in rows]
+    tested, margins = past.quantities(rows), _margins(plan, given)
+    found = []
+    for row in rows:
+        cell = row.record.cell.id
+        found.append(past.judge(earlier.get(cell, ()), row, margins[cell], tested))
     return Verdict(
         before=f"{len({record.run_id for record in mine})} earlier runs",
         after="this run",
         differences={},
         host=_host_words(here),
-        margins=margins,
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
     )
@@ -323,7 +340,7 @@ def _host_words(here: Host) -> str:
     return f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})"
 
 
-def _asked(file: Path, suite: str, selection: Selection) -> Request:
+def _asked(file: Path, suite: Words, selection: Selection) -> Request:
     """Return what the earlier run was asked to do, or what is asked for now."""
     from cpufit import store
     from cpufit.plan import Selection
@@ -361,7 +378,6 @@ def _told(match: Match, found: list[Found]) -> Verdict:
         after=names[1],
         differences=before.differs(after),
         host=_host_words(here),
-        margins=match.margins,
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
         notes=tuple(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),

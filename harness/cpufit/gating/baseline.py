@@ -1,8 +1,8 @@
 """A run against earlier runs of the same host. Pure.
 
 Runs of one host differ by more than their intervals say: each has one mood. So a run is one value,
-and Student's prediction bound of the earlier runs says how far a further one may lie. Sizes and
-memory hardly vary, and are judged from one earlier run.
+and Student's prediction bound of the earlier runs says how far a further one may lie. Only what
+does not vary, sizes and outputs, is judged from one earlier run.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from cpufit.analyse import Row
     from cpufit.gating.pairs import Values
     from cpufit.gating.rule import Logs, Verdict
-    from cpufit.gating.verdict import Margins
+    from cpufit.margins import Margins
 
 FEWEST = 10  # earlier runs, to know how far runs differ
 _SURE = 2.326  # normal quantile: missed in 1 of 100 cases
-_STEADY = ("memory", "instructions")
+_UNDISTURBED = ("memory", "instructions")  # by other programs
 
 
 def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found:
@@ -38,7 +38,14 @@ def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found
     cell = now.record.cell
     before = _facts(past[-1]) if past else Facts()
     problem = _missing(past, now)
-    trial = Trial(cell=cell, against=cell, before=before, after=_facts(now), problem=problem)
+    trial = Trial(
+        cell=cell,
+        against=cell,
+        before=before,
+        after=_facts(now),
+        problem=problem,
+        margins=margins,
+    )
     if problem:
         return Found(trial=trial, judged={})
     if _file(past[-1]) != _file(now):
@@ -49,9 +56,9 @@ def judge(past: Sequence[Row], now: Row, margins: Margins, tested: int) -> Found
     for name, value in _values(now).items():
         if logs := [log(old[name]) for old in earlier if name in old]:
             margin = margins[kind_of(name)]
-            one = _quantity(name, np.array(logs), log(value), margin, tested)
-            varies = kind_of(name) not in _STEADY
-            judged[name] = _doubtful(one) if now.disturbed and varies else one
+            one = _quantity(np.array(logs), log(value), margin, tested)
+            doubtful = now.disturbed and kind_of(name) not in _UNDISTURBED
+            judged[name] = _doubtful(one) if doubtful else one
     return Found(trial=trial, judged=judged | verdict.facts(before, trial.after, margins))
 
 
@@ -90,21 +97,23 @@ def _doubtful(judged: Judged) -> Judged:
     return replace(judged, verdict="inconclusive", why="this run was disturbed")
 
 
-def _quantity(name: str, past: Logs, now: float, margin: float, tested: int) -> Judged:
+def _quantity(past: Logs, now: float, margin: float, tested: int) -> Judged:
     change, count = now - float(past.mean()), len(past)
-    if kind_of(name) in _STEADY:
-        return verdict.exact(exp(change), exp(change), margin)
     if count < FEWEST:
         why = f"{count} earlier run{'s' * (count > 1)}: {FEWEST} tell their luck from a change"
         return _judged("inconclusive", change, inf, count, inf, why)
     spread = float(np.std(past, ddof=1)) * sqrt(1 + 1 / count)
     bound = float(stdtrit(count - 1, 1 - FAMILY_ALPHA / max(tested, 1))) * spread
     reach = float(stdtrit(count - 1, 0.975)) * spread
-    smallest = expm1(max(bound, log1p(margin)) + _SURE * spread)
+
+    def sees(share: float) -> float:
+        return expm1(max(bound, log1p(share)) + _SURE * spread)
+
+    smallest = sees(margin)
     if change > bound and change >= log1p(margin):
         return _judged("regression", change, reach, count, smallest)
     if smallest > 2 * margin:
-        why = f"too noisy: only {smallest:.0%} would be found"
+        why = rule.doubt(sees, margin)
         return _judged("inconclusive", change, reach, count, smallest, why)
     better = -change > bound and -change >= log1p(margin)
     return _judged("improvement" if better else "same", change, reach, count, smallest)

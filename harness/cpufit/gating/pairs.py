@@ -9,25 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from cpufit import stats
 from cpufit.analyse import FRAME_STAGES, LABELS, label_of
+from cpufit.margins import MARGINS, Margins  # noqa: TC001 - likewise
 from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
 
 if TYPE_CHECKING:
-    from cpufit.schema import Outcome
+    from cpufit.schema import Kind, Outcome
 
-Kind = Literal["time", "memory", "load", "size", "energy", "instructions", "numerics"]
 Stage = Literal["screen", "confirm"]
 Values = dict[str, float]  # by a quantity's name; the larger, the worse
 
-# The share by which a quantity must be worse for the gate to care.
-MARGINS: dict[Kind, float] = {
-    "time": 0.03,
-    "memory": 0.01,
-    "load": 0.5,
-    "size": 0.01,
-    "energy": 0.03,
-    "instructions": 0.01,
-    "numerics": 0.005,
-}
 PEAK, LOAD = "peak memory", "load"
 
 
@@ -66,6 +56,7 @@ class Trial:
     after: Facts = Facts()
     problem: str = ""  # why there is nothing to compare
     notes: tuple[str, ...] = ()
+    margins: Margins = field(default_factory=lambda: MARGINS)
 
     @property
     def names(self) -> tuple[str, ...]:

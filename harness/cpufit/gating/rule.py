@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, expm1, inf, log1p, sqrt
+from math import ceil, exp, expm1, inf, log1p, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ from scipy.special import stdtrit
 from cpufit import intervals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Logs = NDArray[np.float64]
@@ -85,7 +87,7 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
     seen = smallest(noise, len(screen), margin, tested)
     centre, half = intervals.student(logs, 0.95)
-    verdict, why = _decide(screen, confirm, margin, tested, seen)
+    verdict, why = _decide(screen, confirm, margin, tested, noise)
     return Judged(
         verdict=verdict,
         ratio=exp(centre),
@@ -111,7 +113,7 @@ def nothing(why: str) -> Judged:
 
 
 def _decide(
-    screen: Logs, confirm: Logs, margin: float, tested: int, seen: float
+    screen: Logs, confirm: Logs, margin: float, tested: int, noise: Logs
 ) -> tuple[Verdict, str]:
     if len(screen) < SCREEN:
         return "inconclusive", f"{len(screen)} undisturbed pairs, {SCREEN} are needed"
@@ -124,9 +126,17 @@ def _decide(
     last = confirm if len(confirm) >= CONFIRM else screen
     if _beyond(-last, margin) and signed_rank(-last) < SCREEN_ALPHA:
         return "improvement", ""
-    if seen > 2 * margin:
-        return "inconclusive", f"too noisy: only {seen:.0%} would be found"
+    if too_noisy(noise, len(screen), margin, tested):
+        return "inconclusive", doubt(lambda m: smallest(noise, len(screen), m, tested), margin)
     return "same", ""
+
+
+def doubt(sees: Callable[[float], float], margin: float) -> str:
+    """Say what would be found by that margin, and which one, in whole percent, could be judged."""
+    percents = range(max(1, ceil(50 * sees(0.0))), 101)
+    least = next((each for each in percents if sees(each / 100) <= each / 50), None)
+    better = f"; a margin of {least}% could be judged" if least else ""
+    return f"too noisy: only {sees(margin):.0%} would be found{better}"
 
 
 def _beyond(logs: Logs, margin: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal
@@ -14,12 +13,12 @@ from cpufit.gating.pairs import kind_of
 from cpufit.gating.rule import Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from cpufit.gating.pairs import Facts, Kind, Stage, Trial
+    from cpufit.gating.pairs import Facts, Stage, Trial
     from cpufit.gating.rule import Logs, Verdict
+    from cpufit.margins import Margins
 
-Margins = Mapping["Kind", float]
 Word = Literal["regression", "missing", "inconclusive", "improvement", "same"]
 
 SIZE, COSINE, PAIRS = "file size", "cosine", "pairs"
@@ -58,25 +57,25 @@ def tested(trials: Sequence[Trial]) -> int:
     return sum(len(trial.names) for trial in trials)
 
 
-def judge(trial: Trial, margins: Margins, count: int) -> Found:
+def judge(trial: Trial, count: int) -> Found:
     """Judge every quantity of a trial; `count` is how many are tested in all."""
     judged = {
-        name: rule.judge(*_stages(trial, name), margins[kind_of(name)], count)
+        name: rule.judge(*_stages(trial, name), trial.margins[kind_of(name)], count)
         for name in trial.names
     }
     if not judged and not trial.problem:
         judged[PAIRS] = rule.nothing("the time was over before the first pair")
-    return Found(trial=trial, judged=judged | facts(trial.before, trial.after, margins))
+    return Found(trial=trial, judged=judged | facts(trial.before, trial.after, trial.margins))
 
 
-def wants(trial: Trial, margins: Margins, count: int) -> Stage | None:
+def wants(trial: Trial, count: int) -> Stage | None:
     """Return what further pair the trial needs, None for none.
 
     How many the screen takes depends on how much pairs differ, never on which arm looks better.
     """
     if trial.problem:
         return None
-    pairs = {"screen": 0, "confirm": 0}
+    margins, pairs = trial.margins, {"screen": 0, "confirm": 0}
     quiet = dict(pairs)
     for pair in trial.pairs:
         pairs[pair.stage] += 1

@@ -47,7 +47,7 @@ class SuiteFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Decide on the cells; nothing is measured. A mistake in the file is one line."""
         budget = Measuring.of(self.config).budget()
-        self.request = Request(suite=str(self.path), budget=budget)
+        self.request = Request(suite=(str(self.path),), budget=budget)
         try:
             self.plan = resolve(self.request)
         except CpufitError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from cpufit.gating.rule import Judged
-    from cpufit.gating.verdict import Found, Margins, Word
+    from cpufit.gating.verdict import Found, Word
 
 VERSION = 1  # of the JSON
 # GitHub shows 10 annotations of a step, and 1 MiB of a summary.
@@ -41,7 +41,6 @@ class Verdict:
     after: str
     differences: Mapping[str, tuple[str, str]]  # versions by package, before and after
     host: str
-    margins: Margins
     found: tuple[Found, ...]
     repeat: Mapping[str, str]  # by cell id: the command that compares just that cell
     seconds: float = 0.0
@@ -130,7 +129,6 @@ def as_json(found: Verdict) -> str:
         "after": found.after,
         "differences": {name: list(pair) for name, pair in found.differences.items()},
         "host": found.host,
-        "margins": dict(found.margins),
         "seconds": round(found.seconds, 1),
         "notes": list(found.notes),
         "cells": [

@@ -17,15 +17,17 @@ from cpufit.artifacts import storage
 from cpufit.errors import CpufitError, DataError
 from cpufit.gating import verdict
 from cpufit.gating.pairs import Facts, Trial
+from cpufit.margins import MARGINS
 from cpufit.probes.memory import host_available_bytes
 from cpufit.run import duel, flow
 from cpufit.schema import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cpufit.gating.pairs import Pair, Stage
-    from cpufit.gating.verdict import Found, Margins
+    from cpufit.gating.verdict import Found
+    from cpufit.margins import Margins
     from cpufit.run.arms import Arm
     from cpufit.run.flow import Place
     from cpufit.run.request import Plan
@@ -43,7 +45,7 @@ class Match:
     contests: tuple[tuple[Cell, Cell], ...]  # the two differ where two model files are compared
     plans: tuple[Plan, Plan]  # the same, but for two model files
     arms: tuple[Arm, Arm]
-    margins: Margins
+    margins: Mapping[str, Margins] = field(default_factory=dict)  # by cell, where not the usual
     max_s: float = float("inf")
     extra_work: float = 0.0  # behind each request of after's arm: the self-test's
 
@@ -82,15 +84,15 @@ def go(match: Match, place: Place, observer: Observer) -> list[Found]:
     end, random = time.monotonic() + match.max_s, Random(0)  # noqa: S311 - not for secrets
     with ExitStack() as held:
         rings = _rings(match, place, observer, held)
-        while due := [(ring, stage) for ring in rings if (stage := _wants(ring, rings, match))]:
+        while due := [(ring, stage) for ring in rings if (stage := _wants(ring, rings))]:
             random.shuffle(due)
             for ring, stage in due:
                 if time.monotonic() > end:
-                    return _found(rings, match)
+                    return _found(rings)
                 observer.started(ring.trial.cell)
                 _one_pair(ring, stage, match, observer)
-                observer.fought(_judged(ring, rings, match), stage, len(due))
-    return _found(rings, match)
+                observer.fought(_judged(ring, rings), stage, len(due))
+    return _found(rings)
 
 
 def record(match: Match, count: int, place: Place, observer: Observer) -> list[Trial]:
@@ -105,7 +107,7 @@ def record(match: Match, count: int, place: Place, observer: Observer) -> list[T
                 if not ring.trial.problem:
                     observer.started(ring.trial.cell)
                     _one_pair(ring, "screen", match, observer)
-                    observer.fought(_judged(ring, rings, match), "screen", left)
+                    observer.fought(_judged(ring, rings), "screen", left)
     return [ring.trial for ring in rings]
 
 
@@ -121,7 +123,8 @@ def _ready(
 ) -> _Ring:
     """Make both artifacts and keep them, or say why there is nothing to compare."""
     against, cell = contest
-    ring = _Ring(Trial(cell=cell, against=against))
+    margins = match.margins.get(cell.id, MARGINS)
+    ring = _Ring(Trial(cell=cell, against=against, margins=margins))
     observer.started(cell)
     try:
         both = [
@@ -224,17 +227,17 @@ def _one_pair(ring: _Ring, stage: Stage, match: Match, observer: Observer) -> No
         ring.trial = replace(ring.trial, problem=made.problem.why_and_remedy)
 
 
-def _wants(ring: _Ring, rings: Sequence[_Ring], match: Match) -> Stage | None:
-    return verdict.wants(ring.trial, match.margins, _tested(rings))
+def _wants(ring: _Ring, rings: Sequence[_Ring]) -> Stage | None:
+    return verdict.wants(ring.trial, _tested(rings))
 
 
-def _judged(ring: _Ring, rings: Sequence[_Ring], match: Match) -> Found:
-    return verdict.judge(ring.trial, match.margins, _tested(rings))
+def _judged(ring: _Ring, rings: Sequence[_Ring]) -> Found:
+    return verdict.judge(ring.trial, _tested(rings))
 
 
 def _tested(rings: Sequence[_Ring]) -> int:
     return verdict.tested([ring.trial for ring in rings])
 
 
-def _found(rings: Sequence[_Ring], match: Match) -> list[Found]:
-    return [_judged(ring, rings, match) for ring in rings]
+def _found(rings: Sequence[_Ring]) -> list[Found]:
+    return [_judged(ring, rings) for ring in rings]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cpufit import config, plan
 from cpufit.artifacts.asis import precision_of
 from cpufit.artifacts.routes import known_suffixes, runtimes_of_file
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
+from cpufit.margins import MARGINS
 from cpufit.plan import Selection
 from cpufit.probes.host import default_threads
 from cpufit.runtimes import RUNTIMES
@@ -22,19 +23,24 @@ from cpufit.schema import PRECISIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Suite, Thresholds
+    from cpufit.margins import Margins
+    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Select, Suite, Thresholds
 
-SUITE = "quick"
+SUITES = ("quick",)
 
 _CARDS = ".toml"
+
+
+def _each(value: object) -> object:
+    return (value,) if isinstance(value, str) else value  # as earlier results have it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """The user's words, checked for shape only."""
 
-    suite: str = SUITE
-    budget: str = ""  # '' takes the suite's
+    suite: Annotated[tuple[str, ...], BeforeValidator(_each)] = SUITES
+    budget: str = ""  # '' takes the suites'
     selection: Selection = field(default_factory=Selection)
     files: tuple[str, ...] = ()  # absolute paths of the user's own models and cards
 
@@ -54,6 +60,7 @@ class Plan:
     thresholds: Thresholds
     extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
     limits: dict[str, tuple[Thresholds, ...]] = field(default_factory=dict)  # by cell: of tests
+    margins: dict[str, Margins] = field(default_factory=dict)  # by cell, where not the usual
 
     def thresholds_of(self, cell: Cell) -> tuple[Thresholds, ...]:
         """Return what must be clear before the cell is settled: its own limits, or the usual."""
@@ -70,20 +77,22 @@ def from_json(text: str, path: Path) -> Request:
 
 def resolve(request: Request) -> Plan:
     """Turn words into cells; raise UsageError or DataError for what does not exist."""
-    settings, suite = config.load_settings(), config.load_suite(request.suite)
+    settings, suites = config.load_settings(), [config.load_suite(name) for name in request.suite]
     if request.files:
         _refuse_what_does_not_apply(request)
-    models = _catalog(request.selection, suite)
+    in_suites = [block for suite in suites for block in suite.cells]
+    models = _catalog(request.selection, in_suites)
     plan.check(request.selection, models, settings)
     scenarios = plan.with_batches(settings.scenarios, request.selection.batches)
-    budget = request.budget or suite.budget
+    budget = request.budget or _budget_of(suites)
     if budget not in settings.budgets:
         raise unknown("budget", budget, settings.budgets)
     threads = request.selection.threads or (default_threads(),)
+    blocks: tuple[Select, ...] = ()
     if request.files:
         models, cells = _own(request, scenarios, threads)
     else:
-        blocks = plan.blocks_of(request.selection, suite.cells)
+        blocks = plan.blocks_of(request.selection, in_suites)
         cells = plan.cells(blocks, models, scenarios, threads)
     return Plan(
         cells=cells,
@@ -91,13 +100,27 @@ def resolve(request: Request) -> Plan:
         scenarios=scenarios,
         budget=settings.budgets[budget],
         thresholds=settings.thresholds,
+        margins={
+            cell.id: {**MARGINS, **block.margin}
+            for block in blocks
+            if block.margin
+            for cell in plan.cells((block,), models, scenarios, threads)
+        },
     )
 
 
-def _catalog(selection: Selection, suite: Suite) -> dict[str, Model]:
+def _budget_of(suites: Sequence[Suite]) -> str:
+    budgets = {suite.budget: suite.name for suite in suites}
+    if len(budgets) > 1:
+        words = ", ".join(f"{name} takes {budget}" for budget, name in budgets.items())
+        raise UsageError(f"the suites want different budgets: {words}", "name one by --budget")
+    return next(iter(budgets))
+
+
+def _catalog(selection: Selection, in_suites: Sequence[Select]) -> dict[str, Model]:
     """Return the catalog, and the variants that are named beyond it."""
-    in_suite = [name for block in suite.cells for name in block.models]
-    return with_variants(load_models(), [*selection.models, *in_suite])
+    named = [name for block in in_suites for name in block.models]
+    return with_variants(load_models(), [*selection.models, *named])
 
 
 def _own(
@@ -122,7 +145,7 @@ def _refuse_what_does_not_apply(request: Request) -> None:
     chosen = request.selection
     holds_model = any(Path(name).suffix.lower() != _CARDS for name in request.files)
     for option, given, reason in (
-        ("--suite", request.suite != SUITE, "--budget sets the time"),
+        ("--suite", request.suite != SUITES, "--budget sets the time"),
         ("--model", chosen.models, "all models of the files are measured"),
         ("--weights", chosen.weights, "cards have synthetic weights, model files their own"),
         ("--precision", chosen.precisions and holds_model, "a model file has its own"),

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from cpufit.gating import rule, verdict
-from cpufit.gating.pairs import MARGINS, kind_of
+from cpufit.gating.pairs import kind_of
+from cpufit.margins import MARGINS
 from cpufit.selftest import Finding
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ def _judged(one: Recorded, random: Generator) -> tuple[rule.Verdict, float]:
 def matrices(found: Sequence[Sequence[Trial]]) -> Finding:
     """Judge whole matrices that a gate took of equal arms, by the rule as it is now."""
     words = [
-        [verdict.judge(trial, MARGINS, verdict.tested(trials)).word for trial in trials]
-        for trials in found
+        [verdict.judge(trial, verdict.tested(trials)).word for trial in trials] for trials in found
     ]
     failed = sum("regression" in each for each in words)
     every = [word for each in words for word in each]

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError
 from cpufit.files import replacing
-from cpufit.gating.pairs import MARGINS, Trial
+from cpufit.gating.pairs import Trial
 from cpufit.paths import data_root
 from cpufit.plan import Selection
 from cpufit.probes.host import default_threads
@@ -120,13 +120,13 @@ def hogged(place: Place, observer: Observer) -> Finding:
 def _match(suite: str, selection: Selection = Selection()) -> Match:  # noqa: B008 - frozen
     """Return a suite both arms of which are this very installation.
 
-    Language models are left out: a pair of them takes half a minute.
+    Language models are left out: a pair of them takes four times as long as another.
     """
-    request = Request(suite=suite, budget="rapid", selection=selection)
+    request = Request(suite=(suite,), budget="rapid", selection=selection)
     plan, here = resolve(request), arms.here()
     cells = [cell for cell in plan.cells if plan.models[cell.card].task == "infer"]
     contests: tuple[tuple[Cell, Cell], ...] = tuple((cell, cell) for cell in cells)
-    return Match(contests=contests, plans=(plan, plan), arms=(here, here), margins=MARGINS)
+    return Match(contests=contests, plans=(plan, plan), arms=(here, here), margins=plan.margins)
 
 
 def _keep(trials: Sequence[Trial], name: str, place: Place) -> None:

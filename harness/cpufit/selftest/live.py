@@ -97,14 +97,14 @@ def budget(processes: int) -> Budget:
 def measure(plan: Plan, place: Place, observer: Observer) -> list[Row]:
     """Run a plan's cells and return them; the results stay in the place's output folder."""
     path = place.output / datetime.now(UTC).strftime("selftest-%Y%m%dT%H%M%S%fZ.parquet")
-    results = store.create(path, Request(suite="selftest").to_json())
+    results = store.create(path, Request(suite=("selftest",)).to_json())
     flow.go(flow.Run(plan, plan.cells, results), place, observer)
     return analyse.rows(store.read([path]), plan.thresholds)
 
 
 def again(processes: int, place: Place, observer: Observer) -> list[Row]:
     """Measure the suite `selftest`, so many processes of each cell."""
-    plan = replace(resolve(Request(suite="selftest")), budget=budget(processes))
+    plan = replace(resolve(Request(suite=("selftest",))), budget=budget(processes))
     return measure(plan, place, observer)
 
 
@@ -264,7 +264,7 @@ def guards() -> Finding:
 
 def _base() -> tuple[Plan, Cell]:
     """Return the plan of the suite `selftest`, and the cell whose variations are tried on it."""
-    plan = resolve(Request(suite="selftest"))
+    plan = resolve(Request(suite=("selftest",)))
     return plan, replace(_CELL, threads=plan.cells[0].threads)
 
 
