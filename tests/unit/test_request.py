@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpufit.errors import UsageError
+from cpufit.margins import MARGINS
 from cpufit.plan import Selection
 from cpufit.run.request import Request, from_json, resolve
 from tests.samples import CARDS
@@ -126,6 +127,17 @@ def test_several_suites_are_one_plan(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="first takes rapid, second takes full; name one by --bud"):
         resolve(request)
     assert resolve(replace(request, budget="quick")).cells
+
+
+def test_margins_of_a_suite_and_those_that_outrank_them(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(f"{_TEXT}margin = {{ time = 0.2, memory = 0.05 }}\n")
+    plan = resolve(Request(suite=(str(tmp_path / "s.toml"), "smoke"), budget="rapid"))
+    found = plan.with_margins({"memory": 0.3})
+    first, *_, last = plan.cells
+    assert plan.margins_of(first) == {**MARGINS, "time": 0.2, "memory": 0.05}
+    assert plan.margins_of(last) == MARGINS
+    assert found.margins_of(first) == {**MARGINS, "time": 0.2, "memory": 0.3}
+    assert found.margins_of(last) == {**MARGINS, "memory": 0.3}
 
 
 def test_a_request_of_one_suite_is_read_as_it_was_written_before() -> None:

@@ -44,7 +44,7 @@ def run(
     files: tuple[Path, ...] = (),
     /,
     *,
-    suite: Annotated[Words, Many] = ("quick",),
+    suite: Annotated[Words, Many] = (),
     model: Annotated[Words, Many] = (),
     runtime: Annotated[Words, Many] = (),
     precision: Annotated[Words, Many] = (),
@@ -99,7 +99,7 @@ def run(
     """
     from cpufit.plan import Selection
     from cpufit.run import flow
-    from cpufit.run.request import Request
+    from cpufit.run.request import SUITES, Request
     from cpufit.sizes import parse_size
 
     selection = Selection(
@@ -112,7 +112,7 @@ def run(
         batches=batch,
     )
     request = Request(
-        suite=suite,
+        suite=suite or SUITES,
         budget=budget,
         selection=selection,
         files=tuple(str(path.resolve()) for path in files),

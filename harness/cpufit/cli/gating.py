@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cpufit.report.gate_words import Verdict
     from cpufit.run.flow import Place
     from cpufit.run.gate import Match
-    from cpufit.run.request import Plan, Request
+    from cpufit.run.request import Request
     from cpufit.schema import Cell, Host, Kind
 
 Many = Parameter(consume_multiple=True)
@@ -153,13 +153,6 @@ def _share(word: str, text: str) -> float:
     return share
 
 
-def _margins(plan: Plan, given: Margins) -> dict[str, Margins]:
-    """Return each cell's margins: what is given outranks its suite's, that the usual."""
-    from cpufit.margins import MARGINS
-
-    return {cell.id: {**plan.margins.get(cell.id, MARGINS), **given} for cell in plan.cells}
-
-
 def _seconds(minutes: float) -> float:
     if not minutes > 0:
         raise UsageError(f"--max-minutes {minutes:g} leaves no time", "give some")
@@ -193,7 +186,9 @@ def _match(
         if suite:
             raise UsageError("--suite does not go with --against-model", "leave it away")
         plans = tuple(
-            resolve(Request(budget="rapid", selection=selection, files=(str(f.resolve()),)))
+            resolve(
+                Request(budget="rapid", selection=selection, files=(str(f.resolve()),))
+            ).with_margins(given)
             for f in files
         )
         cells = {_how(cell): cell for cell in plans[0].cells}
@@ -202,13 +197,9 @@ def _match(
             raise UsageError(
                 f"no runtime reads both {files[0].name} and {files[1].name}", "give one kind"
             )
-        return Match(
-            contests=contests,
-            plans=(plans[0], plans[1]),
-            arms=(here, here),
-            margins=_margins(plans[1], given),
-        )
+        return Match(contests=contests, plans=(plans[0], plans[1]), arms=(here, here))
     plan = resolve(Request(suite=suite or SUITES, budget="rapid", selection=selection))
+    plan = plan.with_margins(given)
     other = arms.other(against, place.cache)
     used = [c for c in plan.cells if selection.runtimes or arms.uses(here, other, c.runtime)]
     if not used:
@@ -220,9 +211,7 @@ def _match(
     contests = tuple((cell, cell) for cell in used)
     for arm in (other, here):
         arms.evict(arm)
-    return Match(
-        contests=contests, plans=(plan, plan), arms=(other, here), margins=_margins(plan, given)
-    )
+    return Match(contests=contests, plans=(plan, plan), arms=(other, here))
 
 
 def _how(cell: Cell) -> tuple[object, ...]:
@@ -317,15 +306,15 @@ def _against_past(
         if row.ok:
             earlier.setdefault(row.record.cell.id, []).append(row)
     request = _asked(files[-1], suite, selection)
-    plan = resolve(request)
+    plan = resolve(request).with_margins(given)
     if not any(cell.id in earlier for cell in plan.cells):
         raise UsageError(f"{baseline} has none of these cells", "name what it measured")
     rows = _measured(request, place, console)
-    tested, margins = past.quantities(rows), _margins(plan, given)
-    found = []
+    tested, found = past.quantities(rows), []
     for row in rows:
-        cell = row.record.cell.id
-        found.append(past.judge(earlier.get(cell, ()), row, margins[cell], tested))
+        cell = row.record.cell
+        judged = past.judge(earlier.get(cell.id, ()), row, plan.margins_of(cell), tested)
+        found.append(judged)
     return Verdict(
         before=f"{len({record.run_id for record in mine})} earlier runs",
         after="this run",

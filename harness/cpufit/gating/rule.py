@@ -85,9 +85,15 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     if not len(logs):
         return nothing(f"{SCREEN} undisturbed pairs are needed")
     noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
-    seen = smallest(noise, len(screen), margin, tested)
+
+    def sees(share: float) -> float:
+        return smallest(noise, len(screen), share, tested)
+
+    seen = sees(margin)
     centre, half = intervals.student(logs, 0.95)
-    verdict, why = _decide(screen, confirm, margin, tested, noise)
+    verdict, why = _decide(screen, confirm, margin, tested)
+    if verdict == "same" and seen > 2 * margin:
+        verdict, why = "inconclusive", doubt(sees, margin)
     return Judged(
         verdict=verdict,
         ratio=exp(centre),
@@ -112,9 +118,7 @@ def nothing(why: str) -> Judged:
     )
 
 
-def _decide(
-    screen: Logs, confirm: Logs, margin: float, tested: int, noise: Logs
-) -> tuple[Verdict, str]:
+def _decide(screen: Logs, confirm: Logs, margin: float, tested: int) -> tuple[Verdict, str]:
     if len(screen) < SCREEN:
         return "inconclusive", f"{len(screen)} undisturbed pairs, {SCREEN} are needed"
     if flagged(screen, margin):
@@ -126,8 +130,6 @@ def _decide(
     last = confirm if len(confirm) >= CONFIRM else screen
     if _beyond(-last, margin) and signed_rank(-last) < SCREEN_ALPHA:
         return "improvement", ""
-    if too_noisy(noise, len(screen), margin, tested):
-        return "inconclusive", doubt(lambda m: smallest(noise, len(screen), m, tested), margin)
     return "same", ""
 
 

@@ -17,17 +17,15 @@ from cpufit.artifacts import storage
 from cpufit.errors import CpufitError, DataError
 from cpufit.gating import verdict
 from cpufit.gating.pairs import Facts, Trial
-from cpufit.margins import MARGINS
 from cpufit.probes.memory import host_available_bytes
 from cpufit.run import duel, flow
 from cpufit.schema import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from cpufit.gating.pairs import Pair, Stage
     from cpufit.gating.verdict import Found
-    from cpufit.margins import Margins
     from cpufit.run.arms import Arm
     from cpufit.run.flow import Place
     from cpufit.run.request import Plan
@@ -45,7 +43,6 @@ class Match:
     contests: tuple[tuple[Cell, Cell], ...]  # the two differ where two model files are compared
     plans: tuple[Plan, Plan]  # the same, but for two model files
     arms: tuple[Arm, Arm]
-    margins: Mapping[str, Margins] = field(default_factory=dict)  # by cell, where not the usual
     max_s: float = float("inf")
     extra_work: float = 0.0  # behind each request of after's arm: the self-test's
 
@@ -123,8 +120,7 @@ def _ready(
 ) -> _Ring:
     """Make both artifacts and keep them, or say why there is nothing to compare."""
     against, cell = contest
-    margins = match.margins.get(cell.id, MARGINS)
-    ring = _Ring(Trial(cell=cell, against=against, margins=margins))
+    ring = _Ring(Trial(cell=cell, against=against, margins=match.plans[1].margins_of(cell)))
     observer.started(cell)
     try:
         both = [

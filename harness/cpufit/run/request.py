@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +65,17 @@ class Plan:
     def thresholds_of(self, cell: Cell) -> tuple[Thresholds, ...]:
         """Return what must be clear before the cell is settled: its own limits, or the usual."""
         return self.limits.get(cell.id, (self.thresholds,))
+
+    def margins_of(self, cell: Cell) -> Margins:
+        """Return by what shares the cell may be worse: its suite's, or the usual."""
+        return self.margins.get(cell.id, MARGINS)
+
+    def with_margins(self, given: Margins) -> Plan:
+        """Return the plan with margins that outrank its suites'."""
+        margins: dict[str, Margins] = {
+            cell.id: {**self.margins_of(cell), **given} for cell in self.cells
+        }
+        return replace(self, margins=margins)
 
 
 def from_json(text: str, path: Path) -> Request:

@@ -126,7 +126,7 @@ def _match(suite: str, selection: Selection = Selection()) -> Match:  # noqa: B0
     plan, here = resolve(request), arms.here()
     cells = [cell for cell in plan.cells if plan.models[cell.card].task == "infer"]
     contests: tuple[tuple[Cell, Cell], ...] = tuple((cell, cell) for cell in cells)
-    return Match(contests=contests, plans=(plan, plan), arms=(here, here), margins=plan.margins)
+    return Match(contests=contests, plans=(plan, plan), arms=(here, here))
 
 
 def _keep(trials: Sequence[Trial], name: str, place: Place) -> None:
