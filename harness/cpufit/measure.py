@@ -219,11 +219,13 @@ def time_slices(
     clock: Clock,
     say: Callable[[str], None],
     turns: Iterable[object],
+    turned: Callable[[Sequence[float]], None],
 ) -> Measured:
     """Warm up, then run each probe for a slice at every turn; a series holds the slices' medians.
 
     Between turns another process may run: what two processes do in turns, slice by slice, meets the
-    same moods of the host. A prompt that would take much longer than a process may is left out.
+    same moods of the host. `turned` hears what each turn's slices came to, in ns. A prompt that
+    would take much longer than a process may is left out.
     """
     say("warming up")
     first_ns, (_, most) = warm_up(found, budget, clock), _limits_ns(budget)
@@ -236,7 +238,7 @@ def time_slices(
             timed = probe.values  # of prompts before the tokens that were generated just now
             values.append(median(timed) if timed else probe.slice(round(slice_ns), clock))
             timed.clear()
-        say("slice")
+        turned([values[-1] for values in medians])
     return Measured(
         first_ns=first_ns,
         series=tuple(

@@ -449,3 +449,4 @@ class Message:
     artifact: Artifact | None = None
     numerics: Numerics | None = None
     outcome: Outcome | None = None
+    slices_ns: tuple[float, ...] = ()  # the medians of the slices just done, of every quantity

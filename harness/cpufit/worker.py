@@ -29,7 +29,7 @@ from cpufit.runtimes.burdened import Burdened
 from cpufit.schema import Job, Memory, Message, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cpufit.runtimes.base import Session
     from cpufit.schema import Artifact, Numerics
@@ -150,15 +150,25 @@ def _run(
     if meter is None:
         for probe in found:
             probe.meter = read
-        tell = partial(_tell, say)
         if job.slice_s:
-            turns = sys.stdin.buffer
-            return measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns)
-        return measure.time_session(found, job.budget, clock, tell)
+            return _in_slices(job, found, clock, say)
+        return measure.time_session(found, job.budget, clock, partial(_tell, say))
     say(Message(stage="reading energy"))
     first_ns = measure.warm_up(found, job.budget, clock)
     series = measure.energy(found, job.budget, meter.joules, meter.idle_w, clock)
     return measure.Measured(first_ns=first_ns, series=series, stop="all windows read", valid=True)
+
+
+def _in_slices(
+    job: Job, found: Sequence[measure.Probe], clock: Callable[[], int], say: Say
+) -> measure.Measured:
+    """Measure a slice for each line on stdin, and say what it came to."""
+
+    def turned(slices_ns: Sequence[float]) -> None:
+        say(Message(stage="slice", slices_ns=tuple(slices_ns)))
+
+    tell, turns = partial(_tell, say), sys.stdin.buffer
+    return measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns, turned)
 
 
 def _counters() -> Callable[[], dict[str, float]]:
@@ -177,9 +187,7 @@ def _run_frames(job: Job, session: Session, clock: Callable[[], int], say: Say) 
     stages = {"preprocess": around.before, "inference": work.run, "postprocess": around.after}
     tell = partial(_tell, say)
     if job.slice_s:
-        found = [measure.whole_frame(stages)]
-        turns = sys.stdin.buffer
-        measured = measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns)
+        measured = _in_slices(job, [measure.whole_frame(stages)], clock, say)
     else:
         measured = measure.time_frames(stages, job.budget, clock, tell)
     return replace(measured, notes=(frames.DESCRIPTION,))

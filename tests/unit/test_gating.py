@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cpufit import analyse, config
 from cpufit.gating import baseline, rule, verdict
-from cpufit.gating.pairs import PEAK, Facts, Pair, Trial, kind_of, values_of
+from cpufit.gating.pairs import PEAK, Facts, Pair, Trial, kind_of, settled, values_of
 from cpufit.margins import MARGINS
 from cpufit.schema import Cell
 from tests.report import samples
@@ -232,3 +232,19 @@ def test_another_file_is_not_compared() -> None:
     assert found.word == "inconclusive"
     assert found.judged[verdict.PAIRS].why.endswith("another model file")
     assert baseline.judge([], now, MARGINS, 5).trial.problem == "the baseline has not measured it"
+
+
+def test_a_pair_goes_on_while_any_quantity_of_its_slices_differs() -> None:
+    quiet, loud = noise(1, 8, 0.2, 0.005), noise(2, 8, 0.2, 0.1)
+    before = [(1.0, 1.0)] * 8
+    assert settled(before, [*zip(quiet, quiet, strict=True)])
+    assert not settled(before, [*zip(quiet, loud, strict=True)])
+    assert not settled([(1.0,)], [(1.0,)])
+
+
+@given(st.lists(st.tuples(st.floats(1, 2), st.floats(1, 2)), min_size=2, max_size=16))
+def test_when_a_pair_ends_does_not_depend_on_which_arm_is_slower(
+    slices: list[tuple[float, float]],
+) -> None:
+    before, after = [(b,) for b, _ in slices], [(a,) for _, a in slices]
+    assert settled(before, after) == settled(after, before)

@@ -15,7 +15,7 @@ from cpufit.runtimes.base import Step, Work
 from cpufit.schema import Budget, Cell, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cpufit.runtimes.tensors import Array
     from cpufit.schema import Precision, Procedure
@@ -104,7 +104,16 @@ def test_a_frame_is_the_sum_of_its_stages() -> None:
 def _sliced(
     bench: Bench, found: list[measure.Probe], turns: int = 4
 ) -> dict[tuple[str, int], tuple[float, ...]]:
-    measured = measure.time_slices(found, BUDGET, 0.05, bench.clock, bench.log.append, range(turns))
+    said: list[tuple[float, ...]] = []
+
+    def turned(slices_ns: Sequence[float]) -> None:
+        bench.log.append("slice")
+        said.append(tuple(slices_ns))
+
+    measured = measure.time_slices(
+        found, BUDGET, 0.05, bench.clock, bench.log.append, range(turns), turned
+    )
+    assert said == [*zip(*(series.values for series in measured.series), strict=True)]
     return {(series.name, series.size): series.values for series in measured.series}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import log
+from math import log, sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from cpufit import stats
 from cpufit.analyse import FRAME_STAGES, LABELS, label_of
@@ -13,12 +15,16 @@ from cpufit.margins import MARGINS, Margins  # noqa: TC001 - likewise
 from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cpufit.schema import Kind, Outcome
 
 Stage = Literal["screen", "confirm"]
 Values = dict[str, float]  # by a quantity's name; the larger, the worse
 
 PEAK, LOAD = "peak memory", "load"
+_SETTLED = 0.0075  # standard error of a pair's change: a quarter of the margin of times
+_MEDIAN_ERROR = 1.2533  # of a median beside a mean, normal noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,19 @@ def changes_of(before: Outcome, after: Outcome) -> Values:
         for name, values in new.items()
         if len(old.get(name, ())) == len(values) > 0 and min(*old[name], *values) > 0
     }
+
+
+def settled(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> bool:
+    """Whether further turns would hardly move any quantity's change.
+
+    `before` and `after`: of each turn the medians of its slices in ns, one of every quantity. It
+    depends on how much the changes differ, never on which arm looks better.
+    """
+    changes = np.log(np.array(after, dtype=float)) - np.log(np.array(before, dtype=float))
+    if len(changes) < 2 or not changes.size:
+        return False
+    errors = _MEDIAN_ERROR * changes.std(axis=0, ddof=1) / sqrt(len(changes))
+    return bool(errors.max() <= _SETTLED)
 
 
 def values_of(outcome: Outcome) -> Values:

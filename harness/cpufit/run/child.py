@@ -148,6 +148,11 @@ class Child:
             self._late = True
         return False
 
+    @property
+    def slices_ns(self) -> tuple[float, ...]:
+        """What the slices of its last turn came to, one of every quantity."""
+        return self._last.slices_ns
+
     def reply(self) -> Reply:
         """Return what came of it, once it has ended."""
         if self._late:

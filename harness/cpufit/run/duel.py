@@ -3,8 +3,9 @@
 On a shared machine two processes that follow each other differ by twice as much as two that
 alternate within seconds: what varies is the host's mood, and they share it. The one that waits is
 stopped (SIGSTOP): idle threads of ONNX Runtime spin, which made the other one's slices differ by
-60 % where they differ by 5 without (docs/gate.md). Where the memory does
-not hold both, or the scenario has no slices, whole processes follow one another.
+60 % where they differ by 5 without (docs/gate.md). On a quiet host four slices of either say as
+much as sixteen, so a pair ends once its slices agree. Where the memory does not hold both, or the
+scenario has no slices, whole processes follow one another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cpufit import disturbance
-from cpufit.gating.pairs import Pair, changes_of, values_of
+from cpufit.gating.pairs import Pair, changes_of, settled, values_of
 from cpufit.probes import noise
 from cpufit.run import child
 from cpufit.schema import Outcome
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cpufit.gating.pairs import Stage
-    from cpufit.run.child import Interpreter, Reply
+    from cpufit.run.child import Child, Interpreter, Reply
     from cpufit.schema import Job
 
 SLICE_S = 0.05
-_FEWEST, _MOST = 4, 16  # slices of either process
+_FEWEST, _MOST = 4, 16  # slices of either process; between them, until they agree
 _PAIR_S = 10.0  # no more than the fewest are started beyond it
 SLICED = ("latency", "throughput", "frames")  # procedures
 
@@ -115,16 +116,26 @@ def _in_slices(sides: Sequence[Side], on_stage: Callable[[str], None]) -> list[R
             if not one.wait("ready"):
                 return [one.reply()]
             one.rest()
-        began = time.monotonic()
-        for turn in range(_MOST):
-            for one in reversed(alive) if turn % 2 else alive:
-                one.go()
-                if not one.wait("slice"):
-                    return [one.reply()]
-                one.rest()
-            if turn + 1 >= _FEWEST and turn % 2 and time.monotonic() - began > _PAIR_S:
-                break
-        return [_ended(one) for one in alive]
+        lost = _take_turns(alive)
+        return [lost.reply()] if lost else [_ended(one) for one in alive]
+
+
+def _take_turns(alive: Sequence[Child]) -> Child | None:
+    """Let both do slices until these agree; return the one that ended before its time, if any."""
+    began = time.monotonic()
+    done: tuple[list[Sequence[float]], ...] = tuple([] for _ in alive)
+    for turn in range(_MOST):
+        order = [*zip(alive, done, strict=True)]
+        for one, slices in reversed(order) if turn % 2 else order:
+            one.go()
+            if not one.wait("slice"):
+                return one
+            one.rest()
+            slices.append(one.slices_ns)
+        over = settled(*done) or time.monotonic() - began > _PAIR_S
+        if turn + 1 >= _FEWEST and turn % 2 and over:
+            break
+    return None
 
 
 def _ended(one: child.Child) -> Reply:

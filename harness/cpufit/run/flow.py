@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cpufit.run.request import Plan, Request
     from cpufit.schema import Artifact, Cell, Host, Numerics
 
-    Checks = dict[tuple[str, ...], "Checked"]  # by what `_checked_of` says
+    Checks = dict[tuple[str, ...], "Checked"]  # by what `checked_of` says
 
 _BUILD_TIMEOUT_S = 1800.0
 
@@ -136,7 +136,7 @@ def go(run: Run, place: Place, observer: Observer) -> None:
     here = host.describe()
     observer.planned(run.plan, run.done)
     checks = {
-        _checked_of(record.cell): Checked(record.outcome.numerics)
+        checked_of(record.cell): Checked(record.outcome.numerics)
         for record in run.done
         if record.outcome.numerics
     }
@@ -270,7 +270,7 @@ def _check(
     checks: Checks,
 ) -> Checked:
     """Return how exact the cell's precision is, asked once; a failure becomes a note."""
-    model, key = plan.models[cell.card], _checked_of(cell)
+    model, key = plan.models[cell.card], checked_of(cell)
     if key not in checks and numerics.applies(cell, model):
         reply = check(cell, plan, place, artifact, observer)
         notes: tuple[str, ...] = ()
@@ -309,7 +309,7 @@ def _trim(artifact: Artifact, place: Place) -> None:
             storage.make_room(place.cache, 0, place.cache_limit_bytes, 0)
 
 
-def _checked_of(cell: Cell) -> tuple[str, ...]:
+def checked_of(cell: Cell) -> tuple[str, ...]:
     """Return what of a cell its precision's check depends on."""
     return cell.card, cell.precision, cell.runtime, cell.weights
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from cpufit.run.request import Plan
     from cpufit.schema import Artifact, Cell
 
+    Cosines = tuple[float | None, float | None]  # of before's outputs, and after's
+    Checked = dict[tuple[tuple[str, ...], ...], Cosines]
+
 _DEATHS = 3  # of processes, before a cell is given up
 _ROOM = 1.3  # of both artifacts' bytes, for what else two processes hold
 _NO_ROOM = "the memory does not hold both processes: they follow one another, which sees less"
@@ -109,14 +112,20 @@ def record(match: Match, count: int, place: Place, observer: Observer) -> list[T
 
 
 def _rings(match: Match, place: Place, observer: Observer, held: ExitStack) -> list[_Ring]:
-    rings = [_ready(contest, match, place, observer, held) for contest in match.contests]
+    checked: Checked = {}
+    rings = [_ready(contest, match, place, observer, held, checked) for contest in match.contests]
     for ring in rings[::2]:  # so that either arm starts in half of the cells
         ring.after_first = True
     return rings
 
 
 def _ready(
-    contest: tuple[Cell, Cell], match: Match, place: Place, observer: Observer, held: ExitStack
+    contest: tuple[Cell, Cell],
+    match: Match,
+    place: Place,
+    observer: Observer,
+    held: ExitStack,
+    checked: Checked,
 ) -> _Ring:
     """Make both artifacts and keep them, or say why there is nothing to compare."""
     against, cell = contest
@@ -139,10 +148,12 @@ def _ready(
     sliced = ring.jobs[0].scenario.procedure in duel.SLICED
     fits = _ROOM * sum(artifact.size_bytes for artifact in both) < host_available_bytes()
     ring.whole = not (sliced and fits)
-    cosines = _cosines(contest, both, match, place, observer)
+    what = tuple(flow.checked_of(one) for one in contest)
+    if what not in checked:  # cells with other threads or another scenario have the same outputs
+        checked[what] = _cosines(contest, both, match, place, observer)
     before, after = (
         Facts(size_bytes=artifact.size_bytes, cosine=cosine)
-        for artifact, cosine in zip(both, cosines, strict=True)
+        for artifact, cosine in zip(both, checked[what], strict=True)
     )
     notes = (_NO_ROOM,) if sliced and not fits else ()
     ring.trial = replace(ring.trial, before=before, after=after, notes=notes)
@@ -180,7 +191,7 @@ def _cosines(
     match: Match,
     place: Place,
     observer: Observer,
-) -> tuple[float | None, float | None]:
+) -> Cosines:
     """Return how near each arm's outputs are to float32's; new model files' to the old one's."""
     (against, cell), (before, after) = contest, match.arms
     plan = match.plans[1]
