@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to write; at the end it is flushed to the disk and renamed over `path`.
 
-    On any error the old file stays and nothing is left beside it. Raises what the disk raises.
+    A link's target is replaced, not the link, and a file that was there keeps its mode. On any
+    error the old file stays and nothing is left beside it. Raises what the disk raises.
     """
+    path = path.resolve()
+    # mkstemp makes files only their owner can read
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes files only their owner can read
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         with suppress(OSError):

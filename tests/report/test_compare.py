@@ -207,6 +207,18 @@ def test_what_is_shown_is_the_golden_one(
 
 def test_markup_of_users_stays_text(settings: Settings) -> None:
     evil = [replace(r, cell=replace(r.cell, model="<script>")) for r in base()]
+    bold = [replace(r, cell=replace(r.cell, model="net[v1]")) for r in base()]
     text = page.as_html(compare([evil, evil], settings.thresholds, {}))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+    text = terminal(compare([bold, bold], settings.thresholds, {}))
+    assert "net[v1]" in text
+
+
+def test_a_figure_that_one_side_lacks_is_missing(settings: Settings) -> None:
+    (record, *_) = samples.llm_records(32)
+    series = tuple(s for s in record.outcome.series if (s.name, s.size) != ("ttft", 512))
+    shorter = replace(record, outcome=replace(record.outcome, series=series))
+    found = compare([[record], [shorter]], settings.thresholds, {})
+    words = "smollm2-135m int4 llama.cpp latency t4: no TTFT at 512 tokens"
+    assert found.missing == (("A", ()), ("B", (words,)))

@@ -152,3 +152,31 @@ def test_what_is_no_text_or_no_file(page: Path) -> None:
     with pytest.raises(CpufitError, match=r"other\.md is not text in UTF-8"):
         written(page, other)
     assert states(page) == ["stale"]
+
+
+def test_a_page_named_twice_is_written_once(page: Path) -> None:
+    link = page.with_name("link.md")
+    link.symlink_to(page.name)
+    page.chmod(0o664)
+    written(page, page.parent / "." / page.name, link)
+    assert states(page) == ["as it should be"]
+    assert page.read_text(encoding="utf-8").endswith(f"\n\n{END}\n\nAfter\n")
+    assert link.is_symlink()
+    assert page.stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "- ```sh\n  cpufit run\n  ```\n",
+        "> ```\n> cpufit run\n> ```\n",
+        "```inline``` code begins no block\n",
+        "1. ~~~\n   ```\n   ~~~\n",
+    ],
+)
+def test_a_table_after_code_in_a_list_is_seen(page: Path, before: str) -> None:
+    page.write_text(f"{before}\n{PAIR}", encoding="utf-8")
+    assert states(page) == ["stale"]
+    page.write_text(f"{before}\n- ```\n  {PAIR}  ```\n", encoding="utf-8")
+    with pytest.raises(CpufitError, match="no table in"):
+        states(page)

@@ -211,3 +211,42 @@ def test_words_that_cannot_be_meant(
     with pytest.raises(CpufitError) as caught:
         make(samples.llm_records(8), metric, *where, **options)
     assert words in str(caught.value)
+
+
+def test_a_row_that_mixes_what_does_not_compare_is_refused(make: Make) -> None:
+    twin = next(r for r in samples.infer_records(64) if r.cell.card == "yolov8n")
+    other = samples.on(twin, "openvino", 0.5)
+    coarse = replace(other, cell=replace(other.cell, precision="int8"))
+    with pytest.raises(CpufitError, match="the row of yolov8n would mix, with precision fp32 and"):
+        make([twin, coarse], "latency")
+    assert make([twin, coarse], "latency", columns="runtime,precision").columns
+
+
+def test_a_run_in_two_files_counts_once(tmp_path: Path) -> None:
+    twin = next(r for r in samples.infer_records(64) if r.cell.card == "yolov8n")
+    paths = [tmp_path / name for name in ("run-1.parquet", "copy.parquet")]
+    for path in paths:
+        store.create(path, "{}").add(samples.in_processes(twin, 4))
+    wished = table.wish(["x"], "model", "runtime", "latency", ())
+    once, twice = (table.make(wished, some, "again", 0.99) for some in (paths[:1], paths))
+    assert once.entries == twice.entries
+    assert once.entries[0][0].processes == 4
+
+
+def test_runs_that_are_named_are_all_kept(make: Make) -> None:
+    twin = next(r for r in samples.infer_records(64) if r.cell.card == "yolov8n")
+    records = [twin, replace(twin, run_id="later")]
+    with pytest.raises(CpufitError, match="with run "):
+        make(records, "latency", f"run={twin.run_id},later")
+
+
+def test_an_empty_place_keeps_its_weights_in_csv(make: Make) -> None:
+    made = make(small(), "latency", columns="weights,runtime,precision")
+    lines = list(csv.DictReader(io.StringIO(write.comma_separated(made))))
+    assert {line["weights"] for line in lines} == {"synthetic", "real"}
+
+
+def test_files_behind_where_are_told_to_come_first() -> None:
+    with pytest.raises(CpufitError) as caught:
+        table.wish([], "model", "runtime", "latency", ["precision=int4", "run-1.parquet"])
+    assert caught.value.remedy == "name files before --where"

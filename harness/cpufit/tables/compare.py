@@ -272,16 +272,32 @@ def _order(of: Sequence[Row | None]) -> tuple[Any, ...]:
 
 
 def _missing(matched: _Matched, side: int) -> tuple[str, ...]:
-    """Return the cells that some other side measured and this one did not, and why."""
+    """Return the cells that some other side measured and this one did not, and why; of those that
+    both did, figures that only the other has.
+    """
     found = []
     for name, of in matched:
         mine = of[side]
-        if not any(row and row.ok for row in of) or (mine and mine.ok):
+        if not any(row and row.ok for row in of):
+            continue
+        if mine and mine.ok:
+            others = {key: label for row in of if row and row.ok for key, label in _labels(row)}
+            own = dict(_labels(mine))
+            found += [f"{name}: no {label}" for key, label in others.items() if key not in own]
             continue
         outcome = mine.record.outcome if mine else None
         why = outcome.why if outcome else "not in these results"
         found.append(f"{name}: {why}")
     return tuple(found)
+
+
+def _labels(row: Row) -> Iterable[tuple[Name, str]]:
+    """Yield what figures a row has."""
+    for metric in row.metrics:
+        if metric.name not in analyse.FRAME_STAGES:
+            yield (metric.name, metric.size), metric.label
+    if row.memory:
+        yield (MEMORY, 0), MEMORY
 
 
 # ----------------------------------------------------------------------------------------- figures

@@ -30,7 +30,9 @@ State = Literal["as it should be", "stale", "edited by hand"]
 _BEGIN = re.compile(r" {0,3}<!-- cpufit:begin(?P<options>(?: .*)?) -->\s*")
 _END = re.compile(r" {0,3}<!-- cpufit:end -->\s*")
 _LIKE = re.compile(r"\s*<!--\s*cpufit:")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+# Also in lists and quotations; inline code is no fence.
+_OPENED = re.compile(r"(?:[\s>]|[-*+]\s|\d+[.)]\s)*(`{3,}(?!.*`)|~{3,})")
+_CLOSED = re.compile(r"[\s>]*(`{3,}|~{3,})\s*")
 _OPTIONS = ("rows", "cols", "metric", "where", "results", "sha256")
 _SHOWN = 16  # hexadecimal digits of the checksum
 
@@ -69,7 +71,8 @@ def examine(paths: Sequence[Path], confidence: float) -> list[Found]:
     Writes nothing. Raises UsageError or DataError, naming file and line, for markers that do not
     pair or cannot be meant, and where no file has any.
     """
-    marked = [one for path in paths for one in _marked(path)]
+    once = {path.resolve(): path for path in reversed(paths)}  # under the first of its names
+    marked = [one for path in reversed(once.values()) for one in _marked(path)]
     if not marked:
         names = ", ".join(str(path) for path in paths)
         raise UsageError(f"no table in {names}", "mark its place: docs/tables.md says how")
@@ -214,12 +217,12 @@ def _outside_code(lines: Sequence[str]) -> list[tuple[int, str]]:
     """Return the lines that are no code between fences, each with its index."""
     found, fence = [], ""
     for index, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and mark[1].startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-        elif not fence:
+        if fence:
+            closed = _CLOSED.fullmatch(line)
+            fence = "" if closed and closed[1].startswith(fence) else fence
+        elif opened := _OPENED.match(line):
+            fence = opened[1]
+        else:
             found.append((index, line))
     return found
 

@@ -50,14 +50,14 @@ def _lines(block: Block, first: str, others: Sequence[str]) -> RenderableType:
         heads += [f">{letter}", f">{letter}/{first}"]
     made = table("", heads, ())
     for line in block.lines:
-        words: list[str | Text] = [line.cell, line.figure, "\n".join(line.values[0])]
+        words = [Text(line.cell), Text(line.figure), Text("\n".join(line.values[0]))]
         for value, ratio in zip(line.values[1:], line.ratios, strict=True):
-            words += ["\n".join(value), _ratio(ratio)]
+            words += [Text("\n".join(value)), _ratio(ratio)]
         made.add_row(*words)
     for figure, ratios in block.means:
-        words = [f"geometric mean of {_count(ratios)}", figure, ""]
+        words = [Text(f"geometric mean of {_count(ratios)}"), Text(figure), Text()]
         for ratio in ratios:
-            words += ["", _ratio(ratio)]
+            words += [Text(), _ratio(ratio)]
         made.add_row(*words, style="bold")
     return made
 

@@ -37,6 +37,7 @@ _COLUMNS = (
     "run_id",
     "recorded_at",
     "status",
+    "repeat",
     "parameters",
     "noise",
     "host.fingerprint",
@@ -132,6 +133,8 @@ def read(
     fields = {name: field(table[name]) for name in (*CELL, "family")}
     fields |= {"host": host, "run": field(table["run_id"])}
     mask = _asked(fields, where, names)
+    if len(paths) > 1:
+        mask = mask & _once(fields, field(table["repeat"]))
     if not mask.all():
         table = table.filter(pa.array(mask))
         fields = {name: found.taken(mask) for name, found in fields.items()}
@@ -140,6 +143,14 @@ def read(
         asked = " and ".join(f"{name}={','.join(values)}" for name, values in where.items())
         raise UsageError(f"no cell has {asked}", "ask for less with --where")
     return _cells(table, fields, names, cores)
+
+
+def _once(fields: Mapping[str, Field], repeat: Field) -> Mask:
+    """Say which processes are not there already: two files may hold the same run."""
+    process, count = combined([*(fields[name] for name in _RUN), repeat])
+    found = np.zeros(len(process), bool)
+    found[_first(process, np.arange(len(process)), count)] = True
+    return found
 
 
 def combined(fields: Sequence[Field]) -> tuple[Whole, int]:

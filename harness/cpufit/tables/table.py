@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NOTHING = "\u2013"
 # Fields whose difference within one place is named first.
 _TELLING = ("scenario", "weights", "precision", "variant", "size", "threads", "batch")
+# Fields that a row must not mix without saying so; weights are marked, threads are the host's.
+_UNLIKE = ("scenario", "precision", "variant", "size", "batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,9 @@ def wish(
     for text in where:
         name, sign, values = text.partition("=")
         if not sign:
-            raise UsageError(f"--where {text!r} asks for nothing", "write --where precision=int4")
+            late = "name files before --where"
+            remedy = late if text.endswith(".parquet") else "write --where precision=int4"
+            raise UsageError(f"--where {text!r} asks for nothing", remedy)
         if name not in FIELDS:
             raise unknown("field of --where", name, FIELDS)
         asked[name] = (*asked.get(name, ()), *values.split(","))
@@ -120,13 +124,14 @@ def make(wished: Wish, paths: Sequence[Path], command: str, confidence: float) -
     metric = metrics.parse(wished.metric)
     columns = (*metrics.COLUMNS[metric.kind], *caption.COLUMNS)
     cells = processes.read(paths, dict(wished.where), columns)
-    if "run" not in (*wished.rows, *wished.columns):
+    if "run" not in (*wished.rows, *wished.columns, *dict(wished.where)):
         cells = cells.newest()
     found = figures.of(cells, metric, confidence)
     shown = np.flatnonzero(found.there)
     failed = _failed(cells, shown)
     places = _Places.of(cells, wished, np.concatenate([shown, failed]))
     _refuse_several(cells, wished, shown, places.at(shown))
+    _refuse_unlike(cells, wished, shown, places.rows)
     entries = _entries(cells, found, places, shown, failed)
     facts = caption.facts(cells, found, shown)
     return Table(
@@ -234,13 +239,30 @@ def _refuse_several(cells: Cells, wished: Wish, shown: Whole, places: Whole) -> 
     }
     different = {name: values for name, values in different.items() if len(values) > 1}
     best = max(different, key=lambda name: len(different[name]))
-    values = different[best]
     where = " ".join(str(cells.fields[name].at(int(together[0]))) or f"{name}=''" for name in named)
+    raise _choose(f"{len(together)} cells fall into one place ({where})", best, different[best])
+
+
+def _refuse_unlike(cells: Cells, wished: Wish, shown: Whole, rows: _Heads) -> None:
+    """Raise UsageError where one row would hold what does not compare, and not say so."""
+    for name in _UNLIKE:
+        if name in (*wished.rows, *wished.columns):
+            continue
+        codes = cells.fields[name].codes[shown]
+        pairs = np.unique(np.stack([rows.of[shown], codes]), axis=1)
+        row, count = np.unique(pairs[0], return_counts=True)
+        if (count > 1).any():
+            which = int(row[np.argmax(count > 1)])
+            values = [str(cells.fields[name].values[c]) for c in pairs[1][pairs[0] == which]]
+            raise _choose(f"the row of {' '.join(rows.heads[which])} would mix", name, values)
+
+
+def _choose(problem: str, name: str, values: Sequence[str]) -> UsageError:
     listed = units.listed([value or "none" for value in values[:4]])
-    example = shlex.quote(f"{best}={'' if '' in values else values[0]}")
-    raise UsageError(
-        f"{len(together)} cells fall into one place ({where}), with {best} {listed}",
-        f"choose, such as --where {example}, or put {best} into --rows or --cols",
+    example = shlex.quote(f"{name}={'' if '' in values else values[0]}")
+    return UsageError(
+        f"{problem}, with {name} {listed}",
+        f"choose, such as --where {example}, or put {name} into --rows or --cols",
     )
 
 

@@ -156,13 +156,17 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 def _lines(table: Table) -> Iterator[dict[str, object]]:
     for names, line in zip(table.rows, table.entries, strict=True):
         for head, entry in zip(table.columns, line, strict=True):
-            yield {
-                **dict(zip(table.wish.rows, names, strict=True)),
-                **dict(zip(table.wish.columns, head, strict=True)),
-                "metric": table.metric.full_name,
-                "unit": table.metric.unit,
-                **entry._asdict(),
-            }
+            place = dict(zip(table.wish.rows, names, strict=True))
+            place |= zip(table.wish.columns, head, strict=True)
+            metric = {"metric": table.metric.full_name, "unit": table.metric.unit}
+            numbers = {"value": _rounded(entry.value), "half": _rounded(entry.half)}
+            # An empty entry has no weights; where these are a row's or a column's, the place has.
+            yield {**place, **metric, **entry._asdict(), **numbers, **place}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Leave away the last digits, in which CPUs differ: numpy's logarithms are not the same."""
+    return None if value is None else float(f"{value:.10g}")
 
 
 def _caption(table: Table, write: Callable[[str], str], bold: str) -> str:
