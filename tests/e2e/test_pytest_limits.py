@@ -268,3 +268,18 @@ def test_a_run_that_does_not_use_it_loads_nothing_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["cpufit", "cpufit.pytest_plugin"]
+
+
+def test_a_file_named_like_a_catalog_model_stays_the_users(
+    run: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    timings(pytester.path, "gpt2", **FAST)
+    result = run(
+        """
+@cpufit("gpt2.json", max_latency_ms=8)
+def test_mine(): pass
+@cpufit("gpt2", runtime="fake", min_tokens_per_s=1)
+def test_the_catalogs(): pass
+"""
+    )
+    result.assert_outcomes(passed=2)

@@ -294,3 +294,13 @@ def test_a_real_model(run: Callable[..., pytest.RunResult], pytester: pytest.Pyt
     info = bench["extra_info"]["cpufit"]
     assert "onnxruntime" in info["versions"]
     assert info["n"] >= 3 * bench["stats"]["rounds"] >= 9
+
+
+def test_fixtures_of_a_modules_scope_are_no_hindrance(
+    run: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        "import pytest\n@pytest.fixture(autouse=True, scope='module')\ndef mine(): pass\n"
+    )
+    result = run("s.toml", "--benchmark-disable", "-k", "gpt2 and memory")
+    result.assert_outcomes(passed=1, deselected=3)

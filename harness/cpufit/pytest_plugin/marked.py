@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit import config
+from cpufit.catalog import load_models
 from cpufit.errors import CpufitError, UsageError
 from cpufit.pytest_plugin import UndecidedWarning, asked, limits
 from cpufit.pytest_plugin.measuring import (
@@ -89,7 +90,8 @@ class _Session:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._rows: dict[Key, Row] = {}
-        self._names: dict[str, str] = {}  # of models from files: name -> path
+        # Of models from files: name -> path. Names of the catalog are taken.
+        self._names = dict.fromkeys(load_models(), "")
 
     @classmethod
     def of(cls, config: pytest.Config) -> _Session:

@@ -38,9 +38,10 @@ class CellError(Exception):
     """A cell that failed, in words."""
 
 
-class SuiteFile(pytest.File):
-    """A suite's TOML file."""
+class SuiteFile(pytest.Module):
+    """A suite's TOML file; a Module, so that fixtures of a module's scope have one."""
 
+    obj = None
     plan: Plan
     request: Request
 
