@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+from zipfile import ZipFile
 
 import pytest
 
@@ -27,6 +28,8 @@ def test_a_slower_file_fails_in_every_format(tmp_path: Path) -> None:
     assert "before: old; after: new" in said.out
     assert "regression: of 1 cell 1 worse" in said.out
     assert "::error title=cpufit gate::new:real/fp32/fake/latency/t1: latency +" in said.out
+    assert "%0Abefore: old%0Aafter: new%0Ahost: " in said.out
+    assert "\nagain: cpufit gate --against-model" in said.out
     found = json.loads((tmp_path / "g.json").read_text())
     assert (found["verdict"], found["exit_code"]) == ("regression", 1)
     latency = found["cells"][0]["quantities"]["latency"]
@@ -55,6 +58,42 @@ def test_a_model_that_dies_is_missing(tmp_path: Path) -> None:
     said = cpufit("gate", "--against-model", old, new, *ON_FAKE, cwd=tmp_path)
     assert said.code == 4, said
     assert "the timings file asks for an error" in " ".join(said.out.split())
+
+
+def _wheel(folder: Path) -> Path:
+    """Return a wheel that needs no index."""
+    facts = "tinything-1.0.dist-info"
+    files = {
+        "tinything.py": "",
+        f"{facts}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n",
+        f"{facts}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in (*files, f"{facts}/RECORD"))
+    path = folder / "tinything-1.0-py3-none-any.whl"
+    with ZipFile(path, "w") as file:
+        for name, text in {**files, f"{facts}/RECORD": record}.items():
+            file.writestr(name, text)
+    return path
+
+
+def test_a_wheel_becomes_the_other_arm(tmp_path: Path) -> None:
+    text = """
+title = "mine"
+budget = "rapid"
+[[cells]]
+models = ["mobilenet-v2"]
+runtimes = ["fake"]
+precisions = ["int8"]
+scenarios = ["latency"]
+margin = { memory = 0.2, load = 1.0 }
+"""
+    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    words = ("--against", str(_wheel(tmp_path)), "--suite", "s.toml", "--cache", "cache")
+    said = cpufit("gate", *words, "--json", "g.json", cwd=tmp_path)
+    assert said.code == 0, said
+    assert "after: installed here (tinything 1.0 -> none)" in said.out
+    found = json.loads((tmp_path / "g.json").read_text())
+    assert len(found["cells"][0]["pairs"]) >= 10
 
 
 def test_time_that_is_over_leaves_it_open(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def gate(
         told = _told(match, found)
     told = replace(told, seconds=time.monotonic() - start)
     console.print(gate_words.terminal(told))
+    for command in gate_words.again(told):
+        console.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"\n{told.headline}", soft_wrap=True)
     _write(told, junit, markdown, json, github=github)
     sys.exit(exit_code(told.found))
@@ -209,8 +211,6 @@ def _match(
             "name another version, or --runtime to compare all the same",
         )
     contests = tuple((cell, cell) for cell in used)
-    for arm in (other, here):
-        arms.evict(arm)
     return Match(contests=contests, plans=(plan, plan), arms=(other, here))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the JSON
 # GitHub shows 10 annotations of a step, and 1 MiB of a summary.
 MOST_ANNOTATIONS, _MOST_BYTES = 10, 1_000_000
+_MOST_COMMANDS = 10
 _STYLE = {"regression": "red", "missing": "red", "inconclusive": "yellow", "improvement": "green"}
 _TITLES: Mapping[Word, str] = {
     "regression": "worse",
@@ -104,19 +105,19 @@ def _word(word: Word) -> Text:
     return Text(word, style=_STYLE.get(word, ""))
 
 
-def failures(found: Verdict) -> list[str]:
-    """Return one line for each thing that is worse or missing, the worst first."""
-    lines = []
-    for one in found.found:
-        cell = one.trial.cell.id
-        if one.trial.problem:
-            lines.append(f"{cell}: {one.trial.problem}")
-        lines += [
-            f"{cell}: {name} {change(judged)}, {reason(judged)}"
-            for name, judged in one.judged.items()
-            if judged.verdict == "regression"
-        ]
-    return lines
+def again(found: Verdict) -> list[str]:
+    """Return the commands that compare one cell each of those which do not pass, the worst first.
+
+    No more than anybody would type.
+    """
+    open_ = [one for one in _worst_first(found) if one.word in EXIT_CODES]
+    commands = [found.repeat.get(one.trial.cell.id, "") for one in open_]
+    return [command for command in commands if command][:_MOST_COMMANDS]
+
+
+def _worst_first(found: Verdict) -> list[Found]:
+    order = list(_TITLES)
+    return sorted(found.found, key=lambda one: order.index(one.word))
 
 
 def as_json(found: Verdict) -> str:
@@ -183,8 +184,15 @@ def _cell_words(one: Found, found: Verdict) -> list[str]:
     """Return what a failing cell must say: quantity, ratio, both arms, how to repeat it."""
     words = [one.trial.problem] if one.trial.problem else []
     words += [f"{name}: {change(j)}, {j.verdict}, {reason(j)}" for name, j in shown(one)]
-    again = found.repeat.get(one.trial.cell.id, "")
-    return [*words, f"before: {found.before}", f"after: {found.after}", f"again: {again}"]
+    return [*words, *_circumstances(one, found)]
+
+
+def _circumstances(one: Found, found: Verdict) -> list[str]:
+    """Return what any complaint about a cell ends with."""
+    words = [f"before: {found.before}", f"after: {found.after}"]
+    if found.differences:
+        words.append(f"packages: {packages(found.differences)}")
+    return [*words, f"host: {found.host}", f"again: {found.repeat.get(one.trial.cell.id, '')}"]
 
 
 def as_markdown(found: Verdict) -> str:
@@ -199,9 +207,8 @@ def as_markdown(found: Verdict) -> str:
         "| cell | quantity | after / before (95 %) | verdict | |",
         "|--|--|--|--|--|",
     ]
-    order = list(_TITLES)
     lines = []
-    for one in sorted(found.found, key=lambda one: order.index(one.word)):
+    for one in _worst_first(found):
         cell = f"`{one.trial.cell.id}`"
         if one.trial.problem:
             lines.append(f"| {cell} | | | missing | {_escaped(one.trial.problem)} |")
@@ -209,12 +216,8 @@ def as_markdown(found: Verdict) -> str:
             f"| {cell} | {name} | {change(judged)} | {_bold(judged.verdict)} | {reason(judged)} |"
             for name, judged in shown(one)
         ]
-    again = [
-        f"- `{found.repeat[one.trial.cell.id]}`"
-        for one in found.found
-        if one.word in EXIT_CODES and one.trial.cell.id in found.repeat
-    ]
-    tail = ["", "Again, one at a time:", *again[:MOST_ANNOTATIONS]] if again else []
+    commands = [f"- `{command}`" for command in again(found)]
+    tail = ["", "Again, one at a time:", *commands] if commands else []
     return _within(head, lines, tail)
 
 
@@ -245,11 +248,24 @@ def _escaped(text: str) -> str:
 
 
 def workflow_commands(found: Verdict) -> list[str]:
-    """Return GitHub's workflow commands for what fails, no more than it shows."""
-    lines = [_command(line) for line in failures(found)]
+    """Return GitHub's workflow commands for what is worse or missing, no more than it shows."""
+    lines = [
+        _command("\n".join([f"{one.trial.cell.id}: {words}", *_circumstances(one, found)]))
+        for one in _worst_first(found)
+        for words in _failures(one)
+    ]
     return lines[:MOST_ANNOTATIONS]
 
 
-def _command(line: str) -> str:
-    escaped = line.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def _failures(one: Found) -> list[str]:
+    problem = [one.trial.problem] if one.trial.problem else []
+    return problem + [
+        f"{name} {change(judged)}, {reason(judged)}"
+        for name, judged in one.judged.items()
+        if judged.verdict == "regression"
+    ]
+
+
+def _command(text: str) -> str:
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return f"::error title=cpufit gate::{escaped}"

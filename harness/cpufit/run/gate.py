@@ -18,7 +18,7 @@ from cpufit.errors import CpufitError, DataError
 from cpufit.gating import verdict
 from cpufit.gating.pairs import Facts, Trial
 from cpufit.probes.memory import host_available_bytes
-from cpufit.run import duel, flow
+from cpufit.run import arms, duel, flow
 from cpufit.schema import Job
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def record(match: Match, count: int, place: Place, observer: Observer) -> list[T
 
 
 def _rings(match: Match, place: Place, observer: Observer, held: ExitStack) -> list[_Ring]:
+    if match.arms[0] != match.arms[1]:
+        for arm in match.arms:
+            arms.evict(arm)
     checked: Checked = {}
     rings = [_ready(contest, match, place, observer, held, checked) for contest in match.contests]
     for ring in rings[::2]:  # so that either arm starts in half of the cells
