@@ -108,7 +108,7 @@ def test_every_setting_is_read_back(small: Path) -> None:
     settings = _load(small, threads=1).settings
     assert settings["INFERENCE_NUM_THREADS"] == "1"
     assert settings["EXECUTION_DEVICES"] == "CPU"
-    assert settings["INFERENCE_PRECISION_HINT"] in ("f32", "bf16", "f16")
+    assert settings["INFERENCE_PRECISION_HINT"] == "f32"  # on a CPU with bfloat16 too
     assert {"ENABLE_CPU_PINNING", "ENABLE_HYPER_THREADING", "SCHEDULING_CORE_TYPE"} <= set(settings)
     assert "FP32" in settings["OPTIMIZATION_CAPABILITIES"]
     assert all("<" not in value and "[" not in value for value in settings.values())

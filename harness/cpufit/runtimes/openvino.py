@@ -150,6 +150,8 @@ def compile_model(core: Any, model: Any, artifact: Artifact, options: LoadOption
     }
     if options.context_tokens:
         config["PERFORMANCE_HINT_NUM_REQUESTS"] = 1  # else one request gets a share of the threads
+    if options.precision == "fp32":  # by default it computes in bfloat16 where the CPU has it
+        config["INFERENCE_PRECISION_HINT"] = "f32"
     if options.precision == "bf16":
         config["INFERENCE_PRECISION_HINT"] = _bfloat16(core)
     with _explained(artifact):

@@ -46,9 +46,9 @@ class OpenVinoDecoderSession:
         self._rows = self._sense.rows if self._sense else 0  # before the first token
         options = replace(options, context_tokens=options.context_tokens + self._rows)
         _check_context(model, options.context_tokens)
-        # At bf16 its weights are stored so, and OpenVINO computes in what the CPU has.
-        free = replace(options, precision="fp32")
-        self._compiled = compile_model(core, model, artifact, free)
+        if options.precision == "bf16":  # its weights are stored so; it computes in what there is
+            options = replace(options, precision="fp16")
+        self._compiled = compile_model(core, model, artifact, options)
         self._request = self._compiled.create_infer_request()
         names = (*_INPUTS, _ROWS) if self._sense else _INPUTS
         self._places = [_place(self._compiled, name) for name in names]
