@@ -145,7 +145,7 @@ def test_filters_filter_and_count(visit: Visit) -> None:
     visit.page.fill("#find", "yolo latency")
     assert visit.count() == "1 of 83 cells"
     visit.page.click("#clear")
-    visit.page.wait_for_function("document.getElementById('count').textContent.startsWith('83 ')")
+    visit.page.locator("#count", has_text="83 of 83 cells").wait_for()
     assert not visit.page.is_visible("#clear")
 
 

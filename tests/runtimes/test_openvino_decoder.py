@@ -50,8 +50,6 @@ WINDOW = FAMILIES["phi3"]
 NARROW = {"tied": True, "hidden": 96, "ffn": 160, "heads": 3, "kv_heads": 1}
 SHAPES = FAMILIES | {"narrow": NARROW}
 # Of the logits to those of the unrounded weights: such small models do not average errors out.
-# What a CPU with bfloat16 rounds further, where OpenVINO takes it by default.
-_COMPUTED = {"f32": 1.0, "bf16": 0.998}
 COSINES: dict[Precision, float] = {"fp16": 0.99999, "bf16": 0.9998, "int8": 0.998, "int4": 0.88}
 ROUNDED: list[tuple[str, Precision]] = [
     *((shape, precision) for shape in SHAPES for precision in ("int8", "int4")),
@@ -121,10 +119,9 @@ def test_rounded_weights_keep_their_cosine(make: Make, shape: str, precision: Pr
     expected = expected_of(shape)
     with closing(load(make(shape, precision))) as loaded:
         at_once, stepwise = generate(loaded, IDS)[0], generate(loaded, IDS[:7], IDS[7:])[0]
-        computed = loaded.settings["INFERENCE_PRECISION_HINT"]
-    assert cosine(at_once, expected) > min(COSINES[precision], _COMPUTED[computed])
-    # int8 and int4 keep keys and values in u8.
-    assert cosine(at_once, stepwise) > min(0.9995, _COMPUTED[computed])
+    assert cosine(at_once, expected) > COSINES[precision]
+    # int8 and int4 keep keys and values in u8: 0.9989 and more on a CPU with AVX-512.
+    assert cosine(at_once, stepwise) > (0.998 if precision in ("int8", "int4") else 0.9995)
 
 
 @pytest.mark.parametrize("shape", ["llama", "phi3", "gpt2", "gemma"])
