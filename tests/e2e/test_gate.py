@@ -60,6 +60,21 @@ def test_a_model_that_dies_is_missing(tmp_path: Path) -> None:
     assert "the timings file asks for an error" in " ".join(said.out.split())
 
 
+def _suite(folder: Path, margin: str) -> None:
+    """Write s.toml: one cell on invented timings."""
+    text = f"""
+title = "mine"
+budget = "rapid"
+[[cells]]
+models = ["mobilenet-v2"]
+runtimes = ["fake"]
+precisions = ["int8"]
+scenarios = ["latency"]
+margin = {{ {margin} }}
+"""
+    (folder / "s.toml").write_text(text, encoding="utf-8")
+
+
 def _wheel(folder: Path) -> Path:
     """Return a wheel that needs no index."""
     facts = "tinything-1.0.dist-info"
@@ -77,17 +92,7 @@ def _wheel(folder: Path) -> Path:
 
 
 def test_a_wheel_becomes_the_other_arm(tmp_path: Path) -> None:
-    text = """
-title = "mine"
-budget = "rapid"
-[[cells]]
-models = ["mobilenet-v2"]
-runtimes = ["fake"]
-precisions = ["int8"]
-scenarios = ["latency"]
-margin = { memory = 0.2, load = 1.0 }
-"""
-    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    _suite(tmp_path, "memory = 0.2, load = 1.0")
     words = ("--against", str(_wheel(tmp_path)), "--suite", "s.toml", "--cache", "cache")
     said = cpufit("gate", *words, "--json", "g.json", cwd=tmp_path)
     assert said.code == 0, said
@@ -113,17 +118,7 @@ def test_a_baseline_of_this_host(tmp_path: Path) -> None:
 
 
 def test_margins_of_a_suite_and_those_that_are_typed(tmp_path: Path) -> None:
-    text = """
-title = "mine"
-budget = "rapid"
-[[cells]]
-models = ["mobilenet-v2"]
-runtimes = ["fake"]
-precisions = ["int8"]
-scenarios = ["latency"]
-margin = { time = 0.2, memory = 0.05 }
-"""
-    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    _suite(tmp_path, "time = 0.2, memory = 0.05")
     assert cpufit("run", "--suite", "s.toml", "-o", "base", cwd=tmp_path).code == 0
     words = ("--baseline", "base", "--margin", "memory=30%", "--json", "g.json")
     assert cpufit("gate", *words, cwd=tmp_path).code == 3

@@ -132,8 +132,9 @@ def _take_turns(alive: Sequence[Child]) -> Child | None:
                 return one
             one.rest()
             slices.append(one.slices_ns)
-        over = settled(*done) or time.monotonic() - began > _PAIR_S
-        if turn + 1 >= _FEWEST and turn % 2 and over:
+        if turn + 1 < _FEWEST or turn % 2 == 0:
+            continue
+        if settled(*done) or time.monotonic() - began > _PAIR_S:
             break
     return None
 

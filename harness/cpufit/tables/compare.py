@@ -293,11 +293,14 @@ def _missing(matched: _Matched, side: int) -> tuple[str, ...]:
 
 def _labels(row: Row) -> Iterable[tuple[Name, str]]:
     """Yield what figures a row has."""
-    for metric in row.metrics:
-        if metric.name not in analyse.FRAME_STAGES:
-            yield (metric.name, metric.size), metric.label
+    yield from (((metric.name, metric.size), metric.label) for metric in _metrics(row))
     if row.memory:
         yield (MEMORY, 0), MEMORY
+
+
+def _metrics(row: Row) -> list[Metric]:
+    """Return what is compared: a frame as a whole, not its stages."""
+    return [metric for metric in row.metrics if metric.name not in analyse.FRAME_STAGES]
 
 
 # ----------------------------------------------------------------------------------------- figures
@@ -351,11 +354,10 @@ def _lines(
 
 def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
     found: dict[Name, _Figure] = {}
-    for metric in row.metrics:
-        if metric.name not in analyse.FRAME_STAGES:
-            medians = [stats.percentile(s.values, 0.5) for s in row.series_of(metric)]
-            words = _words(metric, side)
-            found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
+    for metric in _metrics(row):
+        medians = [stats.percentile(s.values, 0.5) for s in row.series_of(metric)]
+        words = _words(metric, side)
+        found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
     if row.memory:
         peaks = [r.outcome.memory.peak_bytes for r in row.used if r.outcome.memory]
         words = (units.size(row.memory.peak_bytes),)

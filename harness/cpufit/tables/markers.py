@@ -71,8 +71,10 @@ def examine(paths: Sequence[Path], confidence: float) -> list[Found]:
     Writes nothing. Raises UsageError or DataError, naming file and line, for markers that do not
     pair or cannot be meant, and where no file has any.
     """
-    once = {path.resolve(): path for path in reversed(paths)}  # under the first of its names
-    marked = [one for path in reversed(once.values()) for one in _marked(path)]
+    once: dict[Path, Path] = {}
+    for path in paths:  # under the first of its names
+        once.setdefault(path.resolve(), path)
+    marked = [one for path in once.values() for one in _marked(path)]
     if not marked:
         names = ", ".join(str(path) for path in paths)
         raise UsageError(f"no table in {names}", "mark its place: docs/tables.md says how")
