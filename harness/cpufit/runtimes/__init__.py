@@ -21,11 +21,16 @@ class Entry:
     package: str  # what must be installed; empty for none
     install: str
     title: str
+    keeps_threads: bool = True  # a session's, once it is warm: none is started for a request
 
 
 RUNTIMES = {
     "llama.cpp": Entry(
-        "llama_cpp", "llama-cpp-python", "pip install 'cpufit[llama-cpp]'", "llama.cpp (ggml)"
+        "llama_cpp",
+        "llama-cpp-python",
+        "pip install 'cpufit[llama-cpp]'",
+        "llama.cpp (ggml)",
+        keeps_threads=False,  # where it is built without OpenMP
     ),
     "onnxruntime": Entry(
         "onnxruntime", "onnxruntime", "pip install 'cpufit[onnxruntime]'", "ONNX Runtime"
