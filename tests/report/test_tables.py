@@ -250,3 +250,12 @@ def test_files_behind_where_are_told_to_come_first() -> None:
     with pytest.raises(CpufitError) as caught:
         table.wish([], "model", "runtime", "latency", ["precision=int4", "run-1.parquet"])
     assert caught.value.remedy == "name files before --where"
+
+
+def test_the_caption_names_what_neither_rows_nor_columns_do(make: Make) -> None:
+    """A figure depends on its scenario and threads: a reader must not have to guess them."""
+    plain = make(small(), "latency", columns="runtime,precision")
+    assert "Scenario latency; threads 4." in plain.caption
+    assert plain.provenance["conditions"]["threads"] == [4]
+    named = make(small(), "latency", "scenario=latency", columns="runtime,precision,threads")
+    assert not [words for words in named.caption if "threads 4" in words or "Scenario" in words]

@@ -121,7 +121,9 @@ def _price(text: str) -> tuple[str, float]:
     except ValueError:
         usd = 0.0
     if not (host and 0 < usd < float("inf")):
-        raise UsageError(f"--price {text!r} is no price", "write --price 'AMD EPYC=450'")
+        late = "name files before --price"
+        remedy = late if text.endswith(".parquet") else "write --price 'AMD EPYC=450'"
+        raise UsageError(f"--price {text!r} is no price", remedy)
     return host, usd
 
 

@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from cpufit.tables.table import Entry, Wish
 
 COLUMNS = ("versions",)
+# What a figure depends on; as a rule a table's rows and columns name only some of it.
+_CONDITIONS = ("scenario", "precision", "size", "batch", "threads")
 SAME, REAL = "~", "†"
 _LONGEST = 6  # names of a list
 _LONGEST_VERSION = 16  # letters
 
 
-def facts(cells: Cells, found: Figures, shown: NDArray[np.int64]) -> dict[str, Any]:
+def facts(cells: Cells, found: Figures, wished: Wish, shown: NDArray[np.int64]) -> dict[str, Any]:
     """Return where the shown figures come from, sorted, for machines."""
     fields = cells.fields
+    named = (*wished.rows, *wished.columns, *dict(wished.where))
+    free = [name for name in _CONDITIONS if name not in named]
     dates = sorted(_present(cells.recorded_at, shown))
     return {
+        "conditions": {n: sorted(_present(fields[n], shown)) for n in free},
         "weights": sorted(_present(fields["weights"], shown)),
         "hosts": sorted(_present(fields["host"], shown)),
         "versions": _versions(cells.table["versions"], cells.speaks[shown]),
@@ -50,6 +55,7 @@ def sentences(
             None,
             (
                 _what(found, wished),
+                _conditions(known["conditions"]),
                 _marks(found, every),
                 _weights(known["weights"]),
                 _where(known),
@@ -69,6 +75,18 @@ def _what(found: Figures, wished: Wish) -> str:
         for name, values in wished.where
     )
     return f"{title}{f'; {only} only' if only else ''}."
+
+
+def _conditions(found: Mapping[str, Sequence[Any]]) -> str:
+    words = []
+    for name, values in found.items():
+        if (name, *values) in (("size", 0), ("batch", 1)):
+            continue  # what anybody expects
+        few = len(values) <= _LONGEST
+        listed = units.listed([str(value or "as in the card") for value in values])
+        words.append(f"{name} {listed if few else f'of {len(values)} kinds'}")
+    text = "; ".join(words)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _marks(found: Figures, every: Sequence[Entry]) -> str:
@@ -129,7 +147,7 @@ def _range(values: NDArray[np.int64]) -> list[int]:
     return [int(values.min()), int(values.max())]
 
 
-def _present(found: Field, which: NDArray[np.int64]) -> list[str]:
+def _present(found: Field, which: NDArray[np.int64]) -> list[Any]:
     return [found.values[code] for code in np.unique(found.codes[which]).tolist()]
 
 

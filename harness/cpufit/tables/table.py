@@ -133,7 +133,7 @@ def make(wished: Wish, paths: Sequence[Path], command: str, confidence: float) -
     _refuse_several(cells, wished, shown, places.at(shown))
     _refuse_unlike(cells, wished, shown, places.rows)
     entries = _entries(cells, found, places, shown, failed)
-    facts = caption.facts(cells, found, shown)
+    facts = caption.facts(cells, found, wished, shown)
     return Table(
         wish=wished,
         metric=found.metric,
