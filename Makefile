@@ -27,10 +27,16 @@ lint: .venv/dev
 perf: .venv/dev
 	$(BIN)/pytest tests/perf --benchmark-columns=min,median,max,rounds
 
+# GCC drops the set-up of llama.cpp's AMX kernels, which then die of SIGILL
+# (github.com/ggml-org/llama.cpp/pull/26954): leave them out until that is mended.
+NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+AMX_ARGS := $(shell grep -qsw amx_tile /proc/cpuinfo && \
+    echo "-DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'")
+
 # llama-cpp-python is compiled for this very CPU: about six minutes on two cores the first time,
 # then pip's wheel cache has it.
 .venv/runtimes: pyproject.toml | .venv/ready
-	$(BIN)/pip install --quiet --editable '.[all]'
+	CMAKE_ARGS="$$CMAKE_ARGS $(AMX_ARGS)" $(BIN)/pip install --quiet --editable '.[all]'
 	@touch $@
 
 .venv/dev: .venv/runtimes

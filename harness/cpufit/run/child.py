@@ -33,6 +33,7 @@ _FIXED = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "ORT_DISABLE_TELEMETRY": "1"
 _CHUNK = 1 << 16
 _LOG_TAIL = 16_000
 _UNLOAD_S = 10.0  # a child that has said its last word may still unload a model
+_ANOTHER_BUILD = "install a build for this CPU; for llama.cpp with AMX see docs/measuring.md"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Child:
         _kill(self._process)
         text = _tail(self._log)
         code = self._process.returncode
-        return Reply(outcome=_death(code, self._stage, text, self._oom_before), log=text)
+        return Reply(outcome=death(code, self._stage, text, self._oom_before), log=text)
 
 
 class _Messages:
@@ -232,7 +233,7 @@ def _timeout(timeout_s: float, stage: str) -> Outcome:
     )
 
 
-def _death(code: int, stage: str, log: str, oom_before: int) -> Outcome:
+def death(code: int, stage: str, log: str, oom_before: int) -> Outcome:
     """Say how a child died that never answered."""
     if code == -signal.SIGKILL and _oom_kills() > oom_before:
         return Outcome(
@@ -242,7 +243,8 @@ def _death(code: int, stage: str, log: str, oom_before: int) -> Outcome:
         )
     if code < 0:
         name = signal.Signals(-code).name
-        return Outcome(status="crashed", reason=f"died of {name} while {stage}")
+        remedy = _ANOTHER_BUILD if code == -signal.SIGILL else ""
+        return Outcome(status="crashed", reason=f"died of {name} while {stage}", remedy=remedy)
     lines = log.strip().splitlines() or ["it said nothing"]
     return Outcome(status="failed", reason=f"ended with code {code} while {stage}: {lines[-1]}")
 
