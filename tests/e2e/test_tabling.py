@@ -88,7 +88,10 @@ def test_compare_prints_and_writes_a_page(folder: Path) -> None:
         (("compare", "run-1.parquet", "none.parquet"), "no file none.parquet"),
         (("compare", "run-1.parquet", "run-1.parquet", "--price", "x"), "--price 'x' is no price"),
         (("compare", "run-1.parquet", "run-1.parquet", "--price", "x=-1"), "is no price"),
-        (("compare", "--price", "x=1", "run-1.parquet"), "name files before --price"),
+        (
+            ("compare", "run-1.parquet", "--price", "x=1", "run-1.parquet"),
+            "name files before --price",
+        ),
         (
             ("compare", "run-1.parquet", "run-1.parquet", "--price", "x=1"),
             "unknown host of --price",
