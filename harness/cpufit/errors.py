@@ -46,6 +46,13 @@ class UnavailableError(CpufitError):
     status = "unavailable"
 
 
+def misread(option: str, text: str, why: str, example: str) -> UsageError:
+    """Build the error for a word of an option that takes many; a file among them came too late."""
+    late = text.endswith(".parquet")
+    remedy = f"name files before {option}" if late else f"write {option} {example}"
+    return UsageError(f"{option} {text!r} {why}", remedy)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in `known`, pointing at the nearest one that is."""
     names = sorted(known)

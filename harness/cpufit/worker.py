@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from cpufit import disturbance, measure
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError, UnavailableError
-from cpufit.probes import counters, energy, memory, micro, noise
+from cpufit.probes import counters, energy, host, memory, micro, noise
 from cpufit.runtimes import entry, load_runtime
 from cpufit.runtimes.base import Step
 from cpufit.runtimes.burdened import Burdened
@@ -180,7 +180,7 @@ def from_core_to_core(turns: Iterable[bytes]) -> Iterator[bytes]:
     Cores of a shared host differ by what its other guests do beside them, 1.4 times for seconds:
     arms that stay where they happen to be differ by that (docs/gate.md).
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = host.allowed_cores()
     for number, turn in enumerate(turns):
         if cores:
             os.sched_setaffinity(0, {cores[number // 2 % len(cores)]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from cpufit import store
-from cpufit.errors import UsageError
+from cpufit.errors import UsageError, misread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +121,7 @@ def _price(text: str) -> tuple[str, float]:
     except ValueError:
         usd = 0.0
     if not (host and 0 < usd < float("inf")):
-        late = "name files before --price"
-        remedy = late if text.endswith(".parquet") else "write --price 'AMD EPYC=450'"
-        raise UsageError(f"--price {text!r} is no price", remedy)
+        raise misread("--price", text, "is no price", "'AMD EPYC=450'")
     return host, usd
 
 

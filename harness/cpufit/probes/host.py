@@ -70,10 +70,15 @@ def describe() -> Host:
     return Host(**facts, packages=_packages(), fingerprint=_fingerprint(facts))
 
 
+def allowed_cores() -> list[int]:
+    """Return the numbers of the cores this thread may run on; none where the system cannot say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def usable_cores() -> float:
     """Return how many cores this process may use: affinity, then the cgroup's CPU quota."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(float(affinity or 1), cgroup.quota_cores())
+    cores = len(allowed_cores()) or os.cpu_count() or 1
+    return min(float(cores), cgroup.quota_cores())
 
 
 def default_threads() -> int:

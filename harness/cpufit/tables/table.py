@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cpufit import units
-from cpufit.errors import UsageError, unknown
+from cpufit.errors import UsageError, misread, unknown
 from cpufit.schema import PRECISIONS
 from cpufit.tables import caption, figures, metrics, processes
 from cpufit.tables.processes import FIELDS, combined
@@ -93,9 +93,7 @@ def wish(
     for text in where:
         name, sign, values = text.partition("=")
         if not sign:
-            late = "name files before --where"
-            remedy = late if text.endswith(".parquet") else "write --where precision=int4"
-            raise UsageError(f"--where {text!r} asks for nothing", remedy)
+            raise misread("--where", text, "asks for nothing", "precision=int4")
         if name not in FIELDS:
             raise unknown("field of --where", name, FIELDS)
         asked[name] = (*asked.get(name, ()), *values.split(","))
