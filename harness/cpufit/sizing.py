@@ -226,8 +226,11 @@ def _sentence(fit: ModelFit, checks: Sequence[Check]) -> str:
     name = f"{fit.model} {fit.precision.upper()}"
     if not fit.runtime:
         return f"{name}: not measured"
-    parts = [
-        f"{c.what} {c.value or 'not measured'}" + (f" (limit {c.limit})" if c.limit else "")
-        for c in checks
-    ]
-    return f"{name} on {fit.runtime}, {fit.weights} weights: {', '.join(parts)}"
+    words = ", ".join(map(_check_words, checks))
+    return f"{name} on {fit.runtime}, {fit.weights} weights: {words}"
+
+
+def _check_words(check: Check) -> str:
+    doubt = ["undecided"] if check.answer == "undecided" else []
+    notes = ", ".join(([f"limit {check.limit}"] if check.limit else []) + doubt)
+    return f"{check.what} {check.value or 'not measured'}" + (f" ({notes})" if notes else "")

@@ -56,3 +56,14 @@ def test_it_fits_and_follows_the_scheme(
     assert "ARM Cortex-A72 against Intel" in opened.inner_text("h1")
     opened.close()
     assert [url for url in trouble if not url.startswith("data:")] == []
+
+
+def test_a_phone_shows_the_ratios_without_scrolling(
+    browser: Browser,  # noqa: F811
+    address: str,
+) -> None:
+    opened = browser.new_page(viewport={"width": 390, "height": 844})
+    opened.goto(address)
+    for table in opened.locator(".scroll").all():
+        assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
+    opened.close()

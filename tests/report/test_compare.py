@@ -18,7 +18,7 @@ from rich.console import Console
 from cpufit import analyse, intervals
 from cpufit.errors import CpufitError
 from cpufit.tables import page
-from cpufit.tables.compare import MEMORY, compare
+from cpufit.tables.compare import MEMORY, Ratio, compare
 from tests.report import samples
 
 if TYPE_CHECKING:
@@ -94,6 +94,29 @@ def test_a_ratio_is_that_of_the_intervals(settings: Settings) -> None:
     assert {
         line.figure for line in lines(found) if line.ratios[0] and line.ratios[0].kind == "same"
     } == {MEMORY}
+
+
+def test_memory_of_processes_that_differ_agrees_with_its_ratio(settings: Settings) -> None:
+    """The largest of each side, as in the report, may come to another ratio than is printed."""
+    one = samples.infer_records(8)[0]
+    sides = [
+        [samples.scaled(one, 1.0, size, repeat=number) for number, size in enumerate(sizes)]
+        for sizes in ((1.0, 1.0, 1.5), (1.5, 1.5, 1.5))
+    ]
+    line = next(of for of in lines(compare(sides, settings.thresholds, {})) if of.figure == MEMORY)
+    (ratio,) = line.ratios
+    assert ratio is not None
+    before, after = (float(words.split()[0]) for (words,) in line.values)
+    assert after / before == pytest.approx(ratio.value, rel=0.01)
+    assert ratio.value > 1.2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.8214, "0.821"), (0.9999, "1.000"), (1.0041, "1.004"), (1.26, "1.26"), (12.34, "12.3")],
+)
+def test_a_ratio_near_one_is_told_from_one(value: float, words: str) -> None:
+    assert Ratio(value=value, interval=None).value_words == words
 
 
 def test_a_geometric_mean_is_of_the_cells_and_narrower_than_each(settings: Settings) -> None:

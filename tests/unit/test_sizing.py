@@ -122,6 +122,7 @@ def test_too_few_samples_are_undecided_and_do_not_pass() -> None:
     found = _recommend([slow], _tier("low", "a"))
     assert found.met is None
     assert found.tiers[0].answer == "undecided"
+    assert found.nearest_miss[0].endswith("(limit 500 ms, undecided)")
 
 
 def test_the_best_runtime_counts() -> None:

@@ -70,11 +70,25 @@ class Ratio:
     @property
     def words(self) -> str:
         """Return '0.82 (0.79 to 0.86)'; a ~ where 1 is inside."""
-        value = units.significant(self.value)
+        return f"{self.value_words} {self.interval_words}"
+
+    @property
+    def value_words(self) -> str:
+        """Return '0.82'."""
+        return _near_one(self.value)
+
+    @property
+    def interval_words(self) -> str:
+        """Return '(0.79 to 0.86)'; a ~ after it where 1 is inside."""
         if self.interval is None:
-            return f"{value} (no interval)"
-        low, high = (units.significant(limit) for limit in self.interval)
-        return f"{value} ({low} to {high})" + (" ~" if self.kind == "same" else "")
+            return "(no interval)"
+        low, high = map(_near_one, self.interval)
+        return f"({low} to {high})" + (" ~" if self.kind == "same" else "")
+
+
+def _near_one(value: float) -> str:
+    """Format a ratio so that 1.004 does not read as 1.00."""
+    return f"{value:.3f}" if 0.95 < value < 1.1 else units.significant(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,8 +374,10 @@ def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
         found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
     if row.memory:
         peaks = [r.outcome.memory.peak_bytes for r in row.used if r.outcome.memory]
-        words = (units.size(row.memory.peak_bytes),)
-        found[MEMORY, 0] = _Figure(MEMORY, words, _logs(peaks))
+        logs = _logs(peaks)
+        # Not the largest, as in the report: the figures must agree with their ratio.
+        words = (units.size(exp(intervals.hodges_lehmann(logs))),)
+        found[MEMORY, 0] = _Figure(MEMORY, words, logs)
     return found
 
 
