@@ -231,6 +231,7 @@ def _sentence(fit: ModelFit, checks: Sequence[Check]) -> str:
 
 
 def _check_words(check: Check) -> str:
-    doubt = ["undecided"] if check.answer == "undecided" else []
-    notes = ", ".join(([f"limit {check.limit}"] if check.limit else []) + doubt)
-    return f"{check.what} {check.value or 'not measured'}" + (f" ({notes})" if notes else "")
+    notes = [f"limit {check.limit}"] if check.limit else []
+    notes += ["undecided"] if check.answer == "undecided" else []
+    words = f"{check.what} {check.value or 'not measured'}"
+    return f"{words} ({', '.join(notes)})" if notes else words
