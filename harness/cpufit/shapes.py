@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic; a plain dict keeps this module pure
+# Of a field that a card got after its first version: `field(default=0, metadata=LATER)`. Where it
+# has its default it is left out of the keys of artifacts, so that theirs stay what they were.
+LATER = {"later": True}
 
 
 @dataclass(frozen=True, kw_only=True)

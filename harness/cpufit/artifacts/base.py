@@ -38,9 +38,11 @@ class Built:
 class Builder(Protocol):
     """A module of this package with a `build` function.
 
-    `VERSION` enters the cache key: raise it when the bytes of any artifact change.
+    `NAME` and `VERSION` enter the cache key: never change the one, raise the other when the bytes
+    of any artifact change. A moved builder keeps its name, so that nobody's cache is made anew.
     """
 
+    NAME: str
     VERSION: int
 
     def build(self, request: Request, folder: Path) -> Built:

@@ -9,10 +9,10 @@ import errno
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpufit.artifacts import storage
 from cpufit.artifacts.base import Request
@@ -135,16 +135,32 @@ def _parts(file: Path) -> list[Path]:
 
 def _key(request: Request, module: Builder) -> str:
     parts = {
-        "model": asdict(request.model),
+        "model": _card(request.model),
         "precision": request.precision,
         "weights": request.weights,
-        "builder": [module.__name__, module.VERSION],  # type: ignore[attr-defined]
+        "builder": [module.NAME, module.VERSION],
         "packages": {name: _version(name) for name in module.packages(request)},
         "file": _stamp(request.real_file),
     }
     # The runtime is left out: two runtimes that take the same file share it.
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"{request.model.name}-{request.precision}-{digest[:16]}"
+
+
+def _card(part: Any) -> Any:
+    """Return a card's fields; one that came later counts only where it is set.
+
+    So a new field of a card changes no key of those that do without it.
+    """
+    if isinstance(part, tuple):
+        return [_card(each) for each in part]
+    if not is_dataclass(part):
+        return part
+    return {
+        field.name: _card(getattr(part, field.name))
+        for field in fields(part)
+        if not (field.metadata.get("later") and getattr(part, field.name) == field.default)
+    }
 
 
 def _stamp(file: Path | None) -> list[tuple[str, int, int]]:

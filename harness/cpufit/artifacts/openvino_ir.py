@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Built, Request
     from cpufit.schema import Input, Model, Precision
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
+__all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
+NAME = "cpufit.artifacts.openvino_ir"
 VERSION = 100 * graphs.VERSION + 1  # other graphs make other IR
 _FORMATS: dict[Precision, str] = {
     "fp32": "fp32",

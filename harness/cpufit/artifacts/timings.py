@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Request
     from cpufit.schema import Precision
 
+NAME = "cpufit.artifacts.timings"
 VERSION = 1
 
 _BYTES: dict[Precision, float] = {

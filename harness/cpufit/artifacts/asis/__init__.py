@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Request
     from cpufit.schema import Model, Precision
 
+NAME = "cpufit.artifacts.asis"
 VERSION = 1
 
 _INSPECTORS = {".gguf": "gguf_file", ".onnx": "onnx_file", ".xml": "ir_file"}

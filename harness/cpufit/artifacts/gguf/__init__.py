@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Model
     from cpufit.shapes import Decoder, Encoder
 
+NAME = "cpufit.artifacts.gguf"
 VERSION = 2
 
 

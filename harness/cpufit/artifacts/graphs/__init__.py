@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from cpufit.artifacts.graphs.sources import Source
     from cpufit.schema import Model
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
+__all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
+NAME = "cpufit.artifacts.graphs"
 VERSION = 2
 
 BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from cpufit.schema import Model, Precision
     from cpufit.shapes import Decoder
 
-__all__ = ["VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]
+__all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]
 
+NAME = "cpufit.artifacts.onnx_decoder"
 VERSION = 1
 
 _OPSET, _IR_VERSION = 23, 11  # the first with RMSNormalization

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Precision
     from cpufit.shapes import Decoder
 
+NAME = "cpufit.artifacts.openvino_decoder"
 VERSION = 1
 
 

@@ -1,0 +1,62 @@
+"""Keys of artifacts: what is in people's caches, and in the baselines of their gates, stays valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cpufit.artifacts import cache
+from cpufit.catalog import pick
+from cpufit.shapes import LATER
+
+if TYPE_CHECKING:
+    from cpufit.schema import Precision
+
+# As the first version of cpufit made them, every package at version '1'. They must never change.
+KEYS: tuple[tuple[str, Precision, str, str], ...] = (
+    ("mistral-7b", "int4", "llama.cpp", "mistral-7b-int4-74f2ded8891e77cc"),
+    ("all-minilm-l6-v2", "fp16", "llama.cpp", "all-minilm-l6-v2-fp16-dc5c73cf66ebe43f"),
+    ("qwen2.5-0.5b", "int4", "onnxruntime", "qwen2.5-0.5b-int4-cada32a733cd5b71"),
+    ("mobilenet-v3-small", "int8", "onnxruntime", "mobilenet-v3-small-int8-5d797f5ebf3c372d"),
+    ("distilbert", "fp32", "onnxruntime", "distilbert-fp32-cb9cd8f4684ff4ef"),
+    ("qwen2.5-0.5b", "int8", "openvino", "qwen2.5-0.5b-int8-a0aabe0cad2148ca"),
+    ("yolov8n", "bf16", "openvino", "yolov8n-fp32-add1c29350edfe3b"),
+    ("llama-3.2-1b", "int4", "fake", "llama-3.2-1b-int4-d70d2675b0d32c44"),
+    ("mistral-7b@ffn60", "int4", "llama.cpp", "mistral-7b@ffn60-int4-78d4b0ceff3d870b"),
+    ("yolov8n?size=320", "fp32", "onnxruntime", "yolov8n?size=320-fp32-0b3af44207cc091a"),
+    ("blip-base", "int8", "onnxruntime", "blip-base-int8-0ef2e43173aedee6"),
+    ("whisper-tiny", "fp32", "openvino", "whisper-tiny-fp32-52579e1655045fdd"),
+    (
+        "efficientnet-lite0@prune30",
+        "int8",
+        "openvino",
+        "efficientnet-lite0@prune30-int8-bb4b65fe15db0bce",
+    ),
+    ("gemma-2b", "q4_0", "llama.cpp", "gemma-2b-q4_0-209722a7b896c3a3"),
+    ("minigpt4-light", "int4", "llama.cpp", "minigpt4-light-int4-f9dfe6812a17befd"),
+)
+
+
+@pytest.mark.parametrize(("name", "precision", "runtime", "key"), KEYS)
+def test_keys_are_those_of_the_first_version(
+    name: str, precision: Precision, runtime: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_version", lambda package: "1")
+    request, module = cache.request_of(pick(name), precision, runtime, "synthetic", Path())
+    assert cache._key(request, module) == key
+
+
+@dataclass(frozen=True)
+class _Card:
+    layers: int
+    experts: int = field(default=0, metadata=LATER)
+
+
+def test_a_field_that_came_later_counts_only_where_it_is_set() -> None:
+    assert cache._card((_Card(2), _Card(3, experts=8))) == [
+        {"layers": 2},
+        {"layers": 3, "experts": 8},
+    ]
