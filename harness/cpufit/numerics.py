@@ -18,10 +18,10 @@ import numpy as np
 
 from cpufit import units
 from cpufit.artifacts import cache
-from cpufit.artifacts.decoder.reference import reference_logits
-from cpufit.artifacts.decoder.tensors import macs_per_token, parameters
 from cpufit.artifacts.routes import route_of
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.networks.decoder.reference import reference_logits
+from cpufit.networks.decoder.tensors import macs_per_token, parameters
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Numerics

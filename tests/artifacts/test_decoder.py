@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.reference import reference_logits
-from cpufit.artifacts.decoder.rope import factors, frequencies
-from cpufit.artifacts.decoder.rounding import symmetric
-from cpufit.artifacts.decoder.stream import cut, pad
-from cpufit.artifacts.decoder.tensors import Tensor, macs_per_token, parameters, tensors
-from cpufit.artifacts.widths import rank
+from cpufit.artifacts.rounding import symmetric
+from cpufit.artifacts.stream import cut, pad
 from cpufit.catalog import load_models, pick
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.reference import reference_logits
+from cpufit.networks.decoder.rope import factors, frequencies
+from cpufit.networks.decoder.tensors import Tensor, macs_per_token, parameters, tensors
+from cpufit.networks.widths import rank
 from cpufit.shapes import Decoder, RopeScaling
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from cpufit.artifacts.graphs.boxes import Boxes, anchors
 from cpufit.artifacts.graphs.builder import Graph
 from cpufit.artifacts.graphs.families import vision_graph
 from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.sources import Synthetic
 from cpufit.catalog import pick
+from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

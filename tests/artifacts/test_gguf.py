@@ -17,16 +17,17 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from cpufit.artifacts import gguf, weights
+from cpufit.artifacts import gguf
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rope import factors
-from cpufit.artifacts.decoder.tensors import Tensor, tensors
 from cpufit.artifacts.gguf import decoders, encoders, mix
 from cpufit.artifacts.gguf.formats import rounded, stored_bytes
 from cpufit.artifacts.gguf.mix import mix_of, type_of
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError, UsageError
+from cpufit.networks import weights
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.rope import factors
+from cpufit.networks.decoder.tensors import Tensor, tensors
 from cpufit.schema import Model
 from cpufit.shapes import Decoder, Encoder, RopeScaling
 

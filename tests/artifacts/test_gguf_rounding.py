@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cpufit.artifacts.decoder import pools
 from cpufit.artifacts.gguf.formats import rounded, stored_bytes
+from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -16,9 +16,9 @@ from cpufit.artifacts.base import Request
 from cpufit.artifacts.graphs.builder import Graph
 from cpufit.artifacts.graphs.families import graph_of
 from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.sources import Stored, Synthetic
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UnsupportedError, UsageError
+from cpufit.networks.sources import Stored, Synthetic
 from cpufit.shapes import Encoder
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from PIL import Image
 from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
 from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.sources import Stored
 from cpufit.artifacts.graphs.torch_pickle import read
 from cpufit.artifacts.real import locate
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UnavailableError
+from cpufit.networks.sources import Stored
 from cpufit.paths import cache_root
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Keys of artifacts: what is in people's caches, and in the baselines of their gates, stays valid."""
+"""Keys of artifacts: people's caches, and the baselines of their gates, stay valid."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.sources import Stored, Synthetic
 from cpufit.catalog import pick
+from cpufit.networks.sources import Stored, Synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,10 +13,10 @@ from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
 from cpufit.artifacts.graphs.families import graphs_of
 from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.sources import Synthetic
 from cpufit.catalog import load_models
-from cpufit.catalog.counts import counts
 from cpufit.errors import UsageError
+from cpufit.networks.counts import counts
+from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
     from pathlib import Path

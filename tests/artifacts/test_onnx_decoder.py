@@ -16,20 +16,20 @@ from hypothesis.extra import numpy as arrays
 
 from cpufit.artifacts import onnx_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rounding import symmetric
-from cpufit.artifacts.decoder.tensors import tensors
 from cpufit.artifacts.onnx_decoder.planes import BLOCK, CODES, FLOATS, SCALES, render
+from cpufit.artifacts.rounding import symmetric
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.tensors import tensors
 from cpufit.schema import Model
 from cpufit.shapes import Decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.schema import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp32")

@@ -20,12 +20,12 @@ pytest.importorskip("openvino")
 
 from cpufit.artifacts import openvino_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rounding import symmetric
-from cpufit.artifacts.decoder.tensors import tensors
 from cpufit.artifacts.openvino_decoder import formats
 from cpufit.artifacts.openvino_decoder.graph import build_graph
+from cpufit.artifacts.rounding import symmetric
 from cpufit.catalog import load_models, pick
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.tensors import tensors
 from cpufit.schema import Model
 from cpufit.shapes import Decoder
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Built
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.schema import Precision
 
     Places = dict[str, tuple[str, int, int]]

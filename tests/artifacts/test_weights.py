@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit.artifacts import weights
+from cpufit.networks import weights
 
 
 def test_bytes_are_fixed_for_ever() -> None:

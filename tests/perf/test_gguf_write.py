@@ -13,8 +13,8 @@ import pytest
 
 from cpufit.artifacts import gguf
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder import pools
 from cpufit.catalog import pick
+from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ from onnx import numpy_helper
 from tests.perf.one_pass import made, side_by_side
 from tests.perf.pairs import paired, quote
 
-from cpufit.artifacts import weights
 from cpufit.errors import UnavailableError
+from cpufit.networks import weights
 
 if TYPE_CHECKING:
     from pathlib import Path

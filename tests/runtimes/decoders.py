@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.networks.decoder.pools import Floats
     from cpufit.runtimes.base import Session
 
 CONTEXT = 64

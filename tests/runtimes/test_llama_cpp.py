@@ -15,8 +15,8 @@ lib = pytest.importorskip("llama_cpp")
 
 from cpufit.artifacts import gguf, graphs  # noqa: E402
 from cpufit.artifacts.base import Request  # noqa: E402
-from cpufit.artifacts.decoder.reference import reference_logits  # noqa: E402
 from cpufit.errors import DataError, UnsupportedError  # noqa: E402
+from cpufit.networks.decoder.reference import reference_logits  # noqa: E402
 from cpufit.runtimes import load_runtime  # noqa: E402
 from cpufit.runtimes.base import LoadOptions, Step  # noqa: E402
 from cpufit.schema import Artifact, Model  # noqa: E402

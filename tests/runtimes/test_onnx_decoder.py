@@ -24,9 +24,9 @@ from tests.runtimes.decoders import (
 
 from cpufit.artifacts import onnx_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder import pools, reference
-from cpufit.artifacts.decoder.rounding import symmetric
+from cpufit.artifacts.rounding import symmetric
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.networks.decoder import pools, reference
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Model
@@ -34,8 +34,8 @@ from cpufit.schema import Model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.runtimes.onnx_decoder import OnnxDecoderSession
     from cpufit.schema import Artifact, Precision
     from cpufit.shapes import Decoder

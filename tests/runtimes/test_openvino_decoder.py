@@ -28,8 +28,8 @@ from tests.runtimes.decoders import (
 
 from cpufit.artifacts import openvino_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.decoder.reference import reference_logits
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.networks.decoder.reference import reference_logits
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Model
@@ -37,7 +37,7 @@ from cpufit.schema import Model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.networks.decoder.pools import Floats
     from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
     from cpufit.schema import Artifact, Precision
     from cpufit.shapes import Decoder

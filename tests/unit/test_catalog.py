@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit.artifacts import encoder_counts
-from cpufit.artifacts.decoder import tensors
 from cpufit.catalog import load_models, read_cards
 from cpufit.catalog.checks import ARCHITECTURES, check
 from cpufit.errors import DataError, UsageError
+from cpufit.networks import encoder_counts
+from cpufit.networks.decoder import tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

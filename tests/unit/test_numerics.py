@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from cpufit import numerics, store
 from cpufit.artifacts import cache
-from cpufit.artifacts.decoder.reference import reference_logits
-from cpufit.artifacts.decoder.tensors import parameters
 from cpufit.catalog import load_models, pick
 from cpufit.config import load_settings
 from cpufit.errors import UnavailableError
+from cpufit.networks.decoder.reference import reference_logits
+from cpufit.networks.decoder.tensors import parameters
 from cpufit.run import child, flow
 from cpufit.run.request import Plan
 from cpufit.schema import Artifact, Cell, Numerics, Outcome

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit.artifacts import encoder_counts
-from cpufit.artifacts.decoder import tensors
 from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.sources import Synthetic
-from cpufit.artifacts.widths import keep, rank
 from cpufit.catalog import load_models, pick, standard, with_variants
 from cpufit.catalog.names import Name, is_plain, split
 from cpufit.catalog.variants import variant_of
 from cpufit.errors import UsageError
+from cpufit.networks import encoder_counts
+from cpufit.networks.decoder import tensors
+from cpufit.networks.sources import Synthetic
+from cpufit.networks.widths import keep, rank
 from cpufit.schema import Cell, Model
 from cpufit.shapes import Decoder, Encoder
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpufit.catalog.checks import check
-from cpufit.catalog.counts import counts
 from cpufit.catalog.variants import named
 from cpufit.config import parse_tables, read_toml
 from cpufit.errors import DataError, UsageError
+from cpufit.networks.counts import counts
 from cpufit.schema import Model
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from cpufit.catalog.counts import counts
 from cpufit.errors import UsageError, unknown
+from cpufit.networks.counts import counts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

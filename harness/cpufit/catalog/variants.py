@@ -11,10 +11,10 @@ from dataclasses import replace
 from math import gcd
 from typing import TYPE_CHECKING, TypeVar
 
-from cpufit.artifacts.widths import WITH_LINEAR, keep
-from cpufit.catalog.counts import counts
 from cpufit.catalog.names import is_plain, split
 from cpufit.errors import UsageError, unknown
+from cpufit.networks.counts import counts
+from cpufit.networks.widths import WITH_LINEAR, keep
 from cpufit.shapes import Decoder, Encoder
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
-from cpufit.artifacts.decoder.tensors import parameters
 from cpufit.artifacts.gguf import decoders, encoders
 from cpufit.artifacts.gguf.architectures import notes
 from cpufit.artifacts.gguf.mix import mix_of
 from cpufit.artifacts.gguf.sight import write_sight
 from cpufit.artifacts.gguf.write import file_bytes, write
 from cpufit.errors import UnsupportedError
+from cpufit.networks.decoder.tensors import parameters
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rope import factors
-from cpufit.artifacts.decoder.stream import cut
-from cpufit.artifacts.decoder.tensors import Tensor, tensors
 from cpufit.artifacts.gguf.architectures import check, describe, rotates_neighbours
 from cpufit.artifacts.gguf.formats import rounded, stored_bytes
 from cpufit.artifacts.gguf.mix import type_of
 from cpufit.artifacts.gguf.write import Entry, Header
+from cpufit.artifacts.stream import cut
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.rope import factors
+from cpufit.networks.decoder.tensors import Tensor, tensors
 
 if TYPE_CHECKING:
     from io import FileIO

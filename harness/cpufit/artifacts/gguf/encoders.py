@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit.artifacts import weights
-from cpufit.artifacts.decoder.stream import cut
-from cpufit.artifacts.decoder.tensors import Tensor
 from cpufit.artifacts.gguf.formats import rounded
 from cpufit.artifacts.gguf.mix import type_of
 from cpufit.artifacts.gguf.write import Entry, Header
 from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.sources import Synthetic
+from cpufit.artifacts.stream import cut
+from cpufit.networks import weights
+from cpufit.networks.decoder.tensors import Tensor
+from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
     from io import FileIO

@@ -14,8 +14,8 @@ from cpufit.artifacts.gguf.kquants import q4_k, q5_k, q6_k
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpufit.artifacts.decoder.pools import Floats
     from cpufit.artifacts.gguf.kquants import Bytes
+    from cpufit.networks.decoder.pools import Floats
 
 _SUPER_BLOCKS: dict[Type, Callable[[Floats], Bytes]] = {
     Type.Q4_K: q4_k,

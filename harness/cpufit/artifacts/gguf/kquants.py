@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.networks.decoder.pools import Floats
 
     Bytes = npt.NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from gguf import GGMLQuantizationType as Type
 from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.schema import Precision
 
 

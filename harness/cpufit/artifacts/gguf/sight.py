@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from cpufit.artifacts import weights
-from cpufit.artifacts.decoder.stream import cut
-from cpufit.artifacts.decoder.tensors import Tensor
 from cpufit.artifacts.gguf.formats import rounded
 from cpufit.artifacts.gguf.mix import F16
 from cpufit.artifacts.gguf.write import Entry, Header, write
 from cpufit.artifacts.graphs.clip import VIT_B_32
 from cpufit.artifacts.graphs.senses import sense_graph
-from cpufit.artifacts.graphs.sources import Synthetic
+from cpufit.artifacts.stream import cut
 from cpufit.errors import UnsupportedError
+from cpufit.networks import weights
+from cpufit.networks.decoder.tensors import Tensor
+from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
     from io import FileIO

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import gguf
 import numpy as np
 
-from cpufit.artifacts.decoder.stream import pad
 from cpufit.artifacts.gguf.formats import stored_bytes
+from cpufit.artifacts.stream import pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from io import FileIO
     from pathlib import Path
 
-    from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.gguf.mix import Mix
+    from cpufit.networks.decoder.tensors import Tensor
 
 _ALIGNMENT = gguf.GGUF_DEFAULT_ALIGNMENT
 _QUANTIZATION_VERSION = 2

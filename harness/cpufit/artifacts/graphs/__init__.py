@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from cpufit.artifacts.base import Built
 from cpufit.artifacts.graphs.builder import IR_VERSION, OPSET
 from cpufit.artifacts.graphs.families import graphs_of
-from cpufit.artifacts.graphs.sources import Stored, Synthetic
 from cpufit.artifacts.graphs.wire import data_of
 from cpufit.errors import UnsupportedError
+from cpufit.networks.sources import Stored, Synthetic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Request
     from cpufit.artifacts.graphs.builder import Graph
     from cpufit.artifacts.graphs.quantize import Quantized
-    from cpufit.artifacts.graphs.sources import Source
+    from cpufit.networks.sources import Source
     from cpufit.schema import Model
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cpufit.artifacts.graphs.sources import Source
+    from cpufit.networks.sources import Source
 
 OPSET = 17  # the first with LayerNormalization; every runtime we drive reads it
 IR_VERSION = 8  # the version that goes with opset 17

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cpufit.artifacts.graphs.builder import Value
-from cpufit.artifacts.widths import keep
+from cpufit.networks.widths import keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

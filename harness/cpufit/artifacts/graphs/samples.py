@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.artifacts import weights
+from cpufit.networks import weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

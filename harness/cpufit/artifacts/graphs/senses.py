@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.artifacts.graphs.builder import Value
-    from cpufit.artifacts.graphs.sources import Source
+    from cpufit.networks.sources import Source
     from cpufit.schema import Model
     from cpufit.shapes import Sense
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cpufit.artifacts.graphs.builder import Value
 from cpufit.artifacts.graphs.layers import add, transpose
-from cpufit.artifacts.widths import rank
+from cpufit.networks.widths import rank
 
 if TYPE_CHECKING:
     from cpufit.artifacts.graphs.builder import Graph

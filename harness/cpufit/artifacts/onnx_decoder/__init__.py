@@ -14,13 +14,13 @@ from onnx import helper
 
 from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Built
-from cpufit.artifacts.decoder.network import logits
 from cpufit.artifacts.onnx_decoder.config import genai_config
 from cpufit.artifacts.onnx_decoder.emitter import OnnxEmitter, longest
 from cpufit.artifacts.onnx_decoder.nodes import MICROSOFT
 from cpufit.artifacts.onnx_decoder.planes import FLOAT_BITS
 from cpufit.artifacts.onnx_decoder.weights import Weights
 from cpufit.errors import UnsupportedError
+from cpufit.networks.decoder.network import logits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from onnx import TensorProto, helper
 
-from cpufit.artifacts.decoder.rope import frequencies
 from cpufit.artifacts.onnx_decoder.nodes import MICROSOFT, Nodes
 from cpufit.artifacts.onnx_decoder.planes import BLOCK, CODES, FLOAT_BITS, FLOATS, SCALES
+from cpufit.networks.decoder.rope import frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx import ValueInfoProto
 
-    from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.onnx_decoder.weights import Weights
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.shapes import Decoder
 
 IMAGE_ROWS = "image_rows"  # input and its axis: rows that take the places of tokens

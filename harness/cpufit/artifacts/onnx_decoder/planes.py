@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rounding import symmetric
+from cpufit.artifacts.rounding import symmetric
+from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.networks.decoder.pools import Floats
 
 BLOCK = 32  # weights that share a scale
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.stream import cut, pad
 from cpufit.artifacts.onnx_decoder.planes import BLOCK, FLOATS, raw, render
+from cpufit.artifacts.stream import cut, pad
 from cpufit.errors import UnsupportedError
+from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from io import FileIO
     from pathlib import Path
 
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.onnx_decoder.planes import Plane
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
 
     _Source = tuple[str, ...]  # a plane and the tensors in it, or a table
 

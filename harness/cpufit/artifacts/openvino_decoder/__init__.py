@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
-from cpufit.artifacts.decoder.tensors import tensors
 from cpufit.artifacts.openvino_decoder.formats import cache_bytes, cache_type, constants, title
+from cpufit.networks.decoder.tensors import tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.rounding import symmetric
+from cpufit.artifacts.rounding import symmetric
+from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.schema import Precision
     from cpufit.shapes import Decoder
 

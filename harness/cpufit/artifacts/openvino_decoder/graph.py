@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cpufit.artifacts.decoder.network import logits
-from cpufit.artifacts.decoder.rope import frequencies
 from cpufit.artifacts.openvino_decoder.formats import cache_type, constants
+from cpufit.networks.decoder.network import logits
+from cpufit.networks.decoder.rope import frequencies
 
 # Without that package OpenVINO sends no usage statistics and starts no thread for them.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.artifacts.decoder.tensors import Tensor
     from cpufit.artifacts.openvino_decoder.formats import Constant
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.schema import Precision
     from cpufit.shapes import Decoder
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from cpufit.artifacts.decoder import stream
+from cpufit.artifacts import stream
 from cpufit.artifacts.openvino_decoder.graph import DECOMPRESSION
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpufit.artifacts.decoder.pools import Floats
+    from cpufit.networks.decoder.pools import Floats
 
 
 def symmetric(values: Floats, group: int, bits: int) -> tuple[NDArray[np.int8], Floats]:

@@ -23,7 +23,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.tensors import Tensor
 
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts import encoder_counts
-from cpufit.artifacts.decoder import tensors
+from cpufit.networks import encoder_counts
+from cpufit.networks.decoder import tensors
 
 if TYPE_CHECKING:
     from cpufit.schema import Model
@@ -21,7 +21,7 @@ def counts(model: Model) -> tuple[int, int]:
     parameters = macs = 0
     if model.vision or model.sense:
         from cpufit.artifacts.graphs.families import graphs_of  # imports onnx
-        from cpufit.artifacts.graphs.sources import Synthetic
+        from cpufit.networks.sources import Synthetic
 
         made = graphs_of(model, Synthetic(model.name))
         parameters = sum(graph.parameters for graph in made.values())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from cpufit.artifacts.decoder.tensors import tensors
+from cpufit.networks.decoder.tensors import tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.shapes import Decoder
 
     Tensors = Mapping[str, Tensor]

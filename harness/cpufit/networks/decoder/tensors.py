@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from cpufit.artifacts.widths import rank
+from cpufit.networks.widths import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

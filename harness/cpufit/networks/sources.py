@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cpufit.artifacts import weights
 from cpufit.errors import DataError
+from cpufit.networks import weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts.widths import rank
+from cpufit.networks.widths import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cpufit.artifacts.decoder import pools
-from cpufit.artifacts.decoder.network import logits
-from cpufit.artifacts.decoder.rope import frequencies
+from cpufit.networks.decoder import pools
+from cpufit.networks.decoder.network import logits
+from cpufit.networks.decoder.rope import frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.artifacts.decoder.pools import Floats
-    from cpufit.artifacts.decoder.tensors import Tensor
+    from cpufit.networks.decoder.pools import Floats
+    from cpufit.networks.decoder.tensors import Tensor
     from cpufit.shapes import Decoder
 
 
