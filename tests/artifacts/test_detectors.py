@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs.boxes import Boxes, anchors
-from cpufit.artifacts.graphs.builder import Graph
-from cpufit.artifacts.graphs.families import vision_graph
-from cpufit.artifacts.graphs.samples import sample
+from cpufit.artifacts.onnx import graphs, wire
+from cpufit.artifacts.samples import sample
 from cpufit.catalog import pick
+from cpufit.networks.boxes import Boxes, anchors
+from cpufit.networks.families import vision_graph
+from cpufit.networks.graph import Graph
 from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def emitted(tmp_path: Path, make: Callable[[Boxes], str], shape: list[int]) -> N
     name = make(Boxes(graph, "test"))
     initializers = [
         helper.make_tensor(
-            a.name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape, a.bytes(), raw=True
+            a.name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape, wire._bytes(a), raw=True
         )
         for a in graph.arrays
     ]
     output = onnx.ValueInfoProto(name=name)
-    made = helper.make_graph(list(graph.operations), "g", [], [output], initializers)
+    made = helper.make_graph(wire.nodes(graph), "g", [], [output], initializers)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     file = tmp_path / "boxes.onnx"
     onnx.save(model, file)

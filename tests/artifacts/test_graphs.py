@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs.builder import Graph
-from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.samples import sample
+from cpufit.artifacts.onnx import graphs, wire
+from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UnsupportedError, UsageError
+from cpufit.networks.families import graph_of
+from cpufit.networks.graph import Graph
 from cpufit.networks.sources import Stored, Synthetic
 from cpufit.shapes import Encoder
 
@@ -326,7 +326,9 @@ def test_onnxruntime_fuses_the_encoder(tmp_path: Path) -> None:
 
 def test_stored_arrays_must_fit(tmp_path: Path) -> None:
     def write(arrays: dict[str, NDArray[np.float32]]) -> None:
-        graph_of(card("efficientnet-lite0"), Stored(arrays, "f.pth")).write(tmp_path / "model.onnx")
+        wire.write(
+            graph_of(card("efficientnet-lite0"), Stored(arrays, "f.pth")), tmp_path / "model.onnx"
+        )
 
     with pytest.raises(DataError, match=r"f\.pth: _conv_stem\.weight .*no such tensor"):
         write({})

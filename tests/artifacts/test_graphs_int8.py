@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs.samples import sample
+from cpufit.artifacts.onnx import graphs
+from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs.families import graph_of
-from cpufit.artifacts.graphs.torch_pickle import read
+from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.real import locate
+from cpufit.artifacts.torch_pickle import read
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UnavailableError
+from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Stored
 from cpufit.paths import cache_root
 

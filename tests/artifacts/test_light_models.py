@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cpufit.artifacts.graphs.families import graph_of
+from cpufit.artifacts.onnx import wire
 from cpufit.catalog import pick
+from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Stored, Synthetic
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def ours_with(name: str, values: Arrays, folder: Path) -> Path:
     names = [array.name for array in graph_of(card, Synthetic("light")).drawn]
     renamed = dict(zip(names, values.values(), strict=True))
     file = folder / "ours.onnx"
-    graph_of(card, Stored(renamed, "light")).write(file)
+    wire.write(graph_of(card, Stored(renamed, "light")), file)
     return file
 
 

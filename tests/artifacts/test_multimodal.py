@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs.families import graphs_of
-from cpufit.artifacts.graphs.samples import sample
+from cpufit.artifacts.onnx import graphs
+from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
 from cpufit.errors import UsageError
 from cpufit.networks.counts import counts
+from cpufit.networks.families import graphs_of
 from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:

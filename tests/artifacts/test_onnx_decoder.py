@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cpufit.artifacts import onnx_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.onnx_decoder.planes import BLOCK, CODES, FLOATS, SCALES, render
+from cpufit.artifacts.onnx import decoder
+from cpufit.artifacts.onnx.decoder.planes import BLOCK, CODES, FLOATS, SCALES, render
 from cpufit.artifacts.rounding import symmetric
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError
@@ -87,7 +87,7 @@ def read(built: Any, name: str, dtype: Any) -> Any:
 @pytest.mark.parametrize("name", DECODERS)
 def test_every_card_is_emitted_whole(name: str, precision: Precision) -> None:
     card = pick(name)
-    planned = onnx_decoder.plan(card, precision)
+    planned = decoder.plan(card, precision)
     assert planned.weights.parameters == card.parameters
     assert sum(length for _, length in set(places(planned.graph).values())) <= (
         planned.weights.size_bytes
@@ -95,7 +95,7 @@ def test_every_card_is_emitted_whole(name: str, precision: Precision) -> None:
 
 
 def test_long_contexts_have_shorter_tables_and_say_so(tmp_path: Path) -> None:
-    built = onnx_decoder.build(request(tiny(context=40_000), "int4"), tmp_path)
+    built = decoder.build(request(tiny(context=40_000), "int4"), tmp_path)
     assert built.recipe.endswith("; tables of 32768 positions")
     shapes = {i.name: list(i.dims) for i in onnx.load(built.file).graph.initializer}
     assert shapes["cos_cache"] == shapes["sin_cache"] == [32_768, 16]
@@ -132,7 +132,7 @@ def tensor(name: str) -> Tensor:
 
 
 def test_a_float_tensor_is_what_the_pools_say(tmp_path: Path) -> None:
-    built = onnx_decoder.build(request(tiny(), "fp32"), tmp_path)
+    built = decoder.build(request(tiny(), "fp32"), tmp_path)
     joined = [tensor(f"blk.1.attn_{role}.weight") for role in "qkv"]
     expected = np.concatenate([pools.values("tiny", t).ravel() for t in joined])
     found = read(built, "blk.1.attn_q+attn_k+attn_v.weight", "<f4")
@@ -141,21 +141,21 @@ def test_a_float_tensor_is_what_the_pools_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_quantised_tensor_is_the_rounded_one(tmp_path: Path, bits: int) -> None:
-    built = onnx_decoder.build(request(tiny(), "int4" if bits == 4 else "int8"), tmp_path)
+    built = decoder.build(request(tiny(), "int4" if bits == 4 else "int8"), tmp_path)
     planes = render(pools.values("tiny", tensor("blk.0.ffn_down.weight")), bits)
     for plane, end in ((CODES[bits], "codes.blocks"), (SCALES[bits], "scales")):
         assert read(built, f"blk.0.ffn_down.{end}", np.uint8).tobytes() == bytes(planes[plane])
 
 
 def test_a_tied_head_lies_in_the_file_once() -> None:
-    found = places(onnx_decoder.plan(tiny(), "int4").graph)
+    found = places(decoder.plan(tiny(), "int4").graph)
     assert found["token_embd.codes.rows"] == found["token_embd.codes.blocks"]
-    apart = places(onnx_decoder.plan(tiny(tied=False), "int4").graph)
+    apart = places(decoder.plan(tiny(tied=False), "int4").graph)
     assert apart["token_embd.codes.rows"] != apart["output.codes.blocks"]
 
 
 def test_arrays_start_on_pages_and_do_not_overlap() -> None:
-    planned = onnx_decoder.plan(tiny(biases="qkv"), "int4")
+    planned = decoder.plan(tiny(biases="qkv"), "int4")
     spans = sorted(set(places(planned.graph).values()))
     assert all(offset % 4096 == 0 for offset, _ in spans)
     ends = [0, *(offset + length for offset, length in spans)]
@@ -167,7 +167,7 @@ def test_arrays_start_on_pages_and_do_not_overlap() -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_built_is_what_was_asked_for(tmp_path: Path, precision: Precision) -> None:
     asked = request(tiny(), precision)
-    built = onnx_decoder.build(asked, tmp_path)
+    built = decoder.build(asked, tmp_path)
     assert built.parameters == sum(t.parameters for t in tensors(TINY))
     assert built.kv_bytes_per_token == 2 * TINY.layers * TINY.kv_heads * TINY.head_dim * 4
     assert (
@@ -179,22 +179,22 @@ def test_built_is_what_was_asked_for(tmp_path: Path, precision: Precision) -> No
         }[precision]
     )
     written = sum((tmp_path / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
-    assert onnx_decoder.estimate_bytes(asked) == written
+    assert decoder.estimate_bytes(asked) == written
 
 
 def test_the_folder_is_laid_out_for_onnxruntime_genai(tmp_path: Path) -> None:
-    built = onnx_decoder.build(request(tiny(position="learned"), "int4"), tmp_path)
+    built = decoder.build(request(tiny(position="learned"), "int4"), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "model.onnx",
         "model.onnx.data",
         "genai_config.json",
     }
     config = json.loads((tmp_path / "genai_config.json").read_text("utf-8"))["model"]
-    decoder, graph = config["decoder"], onnx.load(built.file).graph
-    assert (decoder["filename"], config["vocab_size"]) == (built.file.name, 100)
+    said, graph = config["decoder"], onnx.load(built.file).graph
+    assert (said["filename"], config["vocab_size"]) == (built.file.name, 100)
     names = {given.name for given in graph.input}
-    past = {decoder["inputs"].pop(f"past_{part}_names") for part in ("key", "value")}
-    own = set(decoder["inputs"].values())
+    past = {said["inputs"].pop(f"past_{part}_names") for part in ("key", "value")}
+    own = set(said["inputs"].values())
     assert names == own | {name % block for name in past for block in range(TINY.layers)}
     assert own == {"input_ids", "attention_mask", "position_ids"}
 
@@ -205,7 +205,7 @@ def test_bytes_are_the_same_again(tmp_path: Path, precision: Precision) -> None:
     for folder in folders:
         folder.mkdir()
         pools.pool.cache_clear()
-        onnx_decoder.build(request(tiny(), precision), folder)
+        decoder.build(request(tiny(), precision), folder)
     first, second = ({p.name: p.read_bytes() for p in f.iterdir()} for f in folders)
     assert first == second
 
@@ -214,7 +214,7 @@ def test_memory_holds_pools_and_no_tensor(tmp_path: Path) -> None:
     pools.pool.cache_clear()
     tracemalloc.start()
     try:
-        built = onnx_decoder.build(request(pick("qwen2.5-0.5b"), "int4"), tmp_path)
+        built = decoder.build(request(pick("qwen2.5-0.5b"), "int4"), tmp_path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -228,22 +228,22 @@ def test_memory_holds_pools_and_no_tensor(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- errors
 def test_other_precisions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no ONNX language models at bf16; available: int4"):
-        onnx_decoder.build(request(tiny(), "bf16"), tmp_path)
+        decoder.build(request(tiny(), "bf16"), tmp_path)
 
 
 def test_other_families_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="tiny is no language model"):
-        onnx_decoder.build(request(replace(tiny(), decoder=None), "int4"), tmp_path)
+        decoder.build(request(replace(tiny(), decoder=None), "int4"), tmp_path)
 
 
 def test_rows_of_odd_widths_are_refused_where_they_would_be_cut() -> None:
     odd = tiny(ffn=100)
     with pytest.raises(UnsupportedError, match=r"blk.0.ffn_down.weight: rows of 100 weights"):
-        onnx_decoder.plan(odd, "int4")
-    onnx_decoder.plan(odd, "fp32")
+        decoder.plan(odd, "int4")
+    decoder.plan(odd, "fp32")
 
 
 def test_full_disk_propagates(tmp_path: Path) -> None:
     (tmp_path / "model.onnx.data").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        onnx_decoder.build(request(tiny(), "int4"), tmp_path)
+        decoder.build(request(tiny(), "int4"), tmp_path)

@@ -18,10 +18,10 @@ from hypothesis.extra import numpy as arrays
 
 pytest.importorskip("openvino")
 
-from cpufit.artifacts import openvino_decoder
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.openvino_decoder import formats
-from cpufit.artifacts.openvino_decoder.graph import build_graph
+from cpufit.artifacts.openvino import decoder
+from cpufit.artifacts.openvino.decoder import formats
+from cpufit.artifacts.openvino.decoder.graph import build_graph
 from cpufit.artifacts.rounding import symmetric
 from cpufit.catalog import load_models, pick
 from cpufit.networks.decoder import pools
@@ -76,7 +76,7 @@ def request(model: Model, precision: Precision) -> Request:
 
 def build(folder: Path, precision: Precision, model: Model | None = None) -> Built:
     folder.mkdir(exist_ok=True)
-    return openvino_decoder.build(request(model or tiny(), precision), folder)
+    return decoder.build(request(model or tiny(), precision), folder)
 
 
 def places(built: Built) -> Places:
@@ -125,13 +125,13 @@ def test_published_sizes_at_int4() -> None:
     table, norms = 32_000 * 2048, 45 * 2048
     layers = card.parameters - 2 * table - norms
     expected = layers // 2 + layers // 128 * 2 + 2 * (table + 2 * 32_000) + 4 * norms
-    assert openvino_decoder.estimate_bytes(request(card, "int4")) == expected
+    assert decoder.estimate_bytes(request(card, "int4")) == expected
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_estimate_is_the_size_of_the_weights(tmp_path: Path, precision: Precision) -> None:
     built = build(tmp_path, precision)
-    estimate = openvino_decoder.estimate_bytes(request(tiny(), precision))
+    estimate = decoder.estimate_bytes(request(tiny(), precision))
     found = places(built)
     assert sum(length for _, _, length in found.values()) == estimate
     size = built.file.with_suffix(".bin").stat().st_size
@@ -270,7 +270,7 @@ def test_another_name_has_other_weights_in_the_same_graph(tmp_path: Path) -> Non
 
 MEASURE = """
 import pathlib, sys
-from cpufit.artifacts import openvino_decoder as module
+from cpufit.artifacts.openvino import decoder as module
 from cpufit.artifacts.base import Request
 from cpufit.probes.memory import resident
 from cpufit.schema import Model
@@ -292,4 +292,4 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
 
 
 def test_the_package_that_writes_enters_the_key() -> None:
-    assert openvino_decoder.packages(request(tiny(), "int4")) == ("openvino",)
+    assert decoder.packages(request(tiny(), "int4")) == ("openvino",)

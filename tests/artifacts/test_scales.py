@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts import graphs
 from cpufit.artifacts.base import Request
-from cpufit.artifacts.graphs import unet
-from cpufit.artifacts.graphs.samples import sample
-from cpufit.artifacts.graphs.yolo import DECODE
+from cpufit.artifacts.onnx import graphs
+from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UsageError
+from cpufit.networks import unet
+from cpufit.networks.vision.yolo import DECODE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,9 @@ import pytest
 
 lib = pytest.importorskip("llama_cpp")
 
-from cpufit.artifacts import gguf, graphs  # noqa: E402
+from cpufit.artifacts import gguf  # noqa: E402
 from cpufit.artifacts.base import Request  # noqa: E402
+from cpufit.artifacts.onnx import graphs  # noqa: E402
 from cpufit.errors import DataError, UnsupportedError  # noqa: E402
 from cpufit.networks.decoder.reference import reference_logits  # noqa: E402
 from cpufit.runtimes import load_runtime  # noqa: E402

@@ -22,8 +22,8 @@ from tests.runtimes.decoders import (
     relative,
 )
 
-from cpufit.artifacts import onnx_decoder
 from cpufit.artifacts.base import Request
+from cpufit.artifacts.onnx import decoder
 from cpufit.artifacts.rounding import symmetric
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder import pools, reference
@@ -80,7 +80,7 @@ def _build(shape: str, precision: Precision, folder: Path) -> Artifact:
         source="test",
         decoder=decoder_of(shape),
     )
-    built = onnx_decoder.build(
+    built = decoder.build(
         Request(model=model, precision=precision, runtime="onnxruntime", weights="synthetic"),
         folder,
     )

@@ -26,8 +26,8 @@ from tests.runtimes.decoders import (
     relative,
 )
 
-from cpufit.artifacts import openvino_decoder
 from cpufit.artifacts.base import Request
+from cpufit.artifacts.openvino import decoder
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.runtimes import load_runtime
@@ -90,7 +90,7 @@ def _build(shape: str, precision: Precision, folder: Path) -> Artifact:
         decoder=decoder_of(shape),
     )
     request = Request(model=model, precision=precision, runtime="openvino", weights="synthetic")
-    built = openvino_decoder.build(request, folder)
+    built = decoder.build(request, folder)
     return artifact_of(built.file)
 
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit.artifacts.graphs.families import graph_of
+from cpufit.artifacts.onnx import wire
 from cpufit.catalog import load_models, pick, standard, with_variants
 from cpufit.catalog.names import Name, is_plain, split
 from cpufit.catalog.variants import variant_of
 from cpufit.errors import UsageError
 from cpufit.networks import encoder_counts
 from cpufit.networks.decoder import tensors
+from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Synthetic
 from cpufit.networks.widths import keep, rank
 from cpufit.schema import Cell, Model
@@ -144,7 +145,7 @@ def test_a_shortcut_stays_where_the_parent_has_one() -> None:
     """Rounding can make two widths equal that are not so in the parent."""
     for name in ("mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large", "mobilevit-xxs"):
         sums = [
-            sum(node.op_type == "Add" for node in graph_of(pick(card), Synthetic("m")).operations)
+            sum(node.op == "Add" for node in graph_of(pick(card), Synthetic("m")).operations)
             for card in (name, f"{name}@prune30", f"{name}@prune50")
         ]
         assert len(set(sums)) == 1, name
@@ -313,7 +314,7 @@ def test_a_factorised_encoder_computes_what_the_product_of_its_factors_does(
         model = replace(
             pick("distilbert"), name="small", encoder=replace(SMALL, lowrank=lowrank), decoder=None
         )
-        graph_of(model, source).write(tmp_path / "model.onnx")
+        wire.write(graph_of(model, source), tmp_path / "model.onnx")
         session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
         found.append(session.run(None, feeds)[0])
     assert np.abs(found[0] - found[1]).max() < 1e-4

@@ -20,7 +20,7 @@ def counts(model: Model) -> tuple[int, int]:
         return encoder_counts.parameters(model.encoder), encoder_counts.macs(model.encoder)
     parameters = macs = 0
     if model.vision or model.sense:
-        from cpufit.artifacts.graphs.families import graphs_of  # imports onnx
+        from cpufit.networks.families import graphs_of  # imports onnx
         from cpufit.networks.sources import Synthetic
 
         made = graphs_of(model, Synthetic(model.name))

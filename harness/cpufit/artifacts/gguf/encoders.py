@@ -10,10 +10,10 @@ import numpy as np
 from cpufit.artifacts.gguf.formats import rounded
 from cpufit.artifacts.gguf.mix import type_of
 from cpufit.artifacts.gguf.write import Entry, Header
-from cpufit.artifacts.graphs.families import graph_of
 from cpufit.artifacts.stream import cut
 from cpufit.networks import weights
 from cpufit.networks.decoder.tensors import Tensor
+from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import gguf
 
     from cpufit.artifacts.gguf.mix import Mix
-    from cpufit.artifacts.graphs.builder import Drawn, Graph
+    from cpufit.networks.graph import Drawn, Graph
     from cpufit.schema import Input, Model
     from cpufit.shapes import Encoder
 

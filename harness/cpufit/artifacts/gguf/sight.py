@@ -15,12 +15,12 @@ from gguf import GGMLQuantizationType as Type
 from cpufit.artifacts.gguf.formats import rounded
 from cpufit.artifacts.gguf.mix import F16
 from cpufit.artifacts.gguf.write import Entry, Header, write
-from cpufit.artifacts.graphs.clip import VIT_B_32
-from cpufit.artifacts.graphs.senses import sense_graph
 from cpufit.artifacts.stream import cut
 from cpufit.errors import UnsupportedError
 from cpufit.networks import weights
+from cpufit.networks.clip import VIT_B_32
 from cpufit.networks.decoder.tensors import Tensor
+from cpufit.networks.senses import sense_graph
 from cpufit.networks.sources import Synthetic
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import gguf
 
-    from cpufit.artifacts.graphs.builder import Drawn
+    from cpufit.networks.graph import Drawn
     from cpufit.schema import Model
 
 FILE = "sense.gguf"

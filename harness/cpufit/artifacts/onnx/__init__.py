@@ -1,0 +1,1 @@
+"""ONNX files: graphs of one pass, and language models."""

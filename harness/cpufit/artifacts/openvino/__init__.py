@@ -1,0 +1,1 @@
+"""OpenVINO IR: graphs of one pass, and language models."""

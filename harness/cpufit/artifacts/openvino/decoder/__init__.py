@@ -1,0 +1,75 @@
+"""OpenVINO IR of language models: a stateful graph, low-precision constants streamed into it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cpufit.artifacts.base import Built
+from cpufit.artifacts.openvino.decoder.formats import cache_bytes, cache_type, constants, title
+from cpufit.networks.decoder.tensors import tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Request
+    from cpufit.schema import Precision
+    from cpufit.shapes import Decoder
+
+NAME = "cpufit.artifacts.openvino_decoder"
+VERSION = 1
+
+
+def build(request: Request, folder: Path) -> Built:
+    """Write `model.xml` and `model.bin` into `folder`; memory never holds a tensor whole."""
+    from cpufit.artifacts.openvino.decoder.graph import build_graph
+    from cpufit.artifacts.openvino.decoder.write import write
+
+    decoder, precision = _decoder(request), request.precision
+    sees = request.model.sense is not None
+    graph = build_graph(request.model.name, decoder, precision, sees=sees)
+    file = folder / "model.xml"
+    write(file, request.model.name, graph)
+    sense = _sense(request, folder) if sees else None
+    return Built(
+        file=file,
+        parameters=graph.parameters + (sense.parameters if sense else 0),
+        inputs=sense.inputs if sense else (),
+        format=title(precision, graph.weights),
+        recipe=(
+            f"random weights seeded by the name, rounded to nearest; stateful IR by OpenVINO "
+            f"{version('openvino')}; KV cache {cache_type(precision)} by its runtime options"
+            + (f"; sense: {sense.recipe}" if sense else "")
+        ),
+        kv_bytes_per_token=cache_bytes(decoder, precision),
+    )
+
+
+def _sense(request: Request, folder: Path) -> Built:
+    """Write what the model sees with, rounded to 8 bits where weights are rounded."""
+    from cpufit.artifacts.openvino import graphs
+
+    rounded: Precision = "int8" if request.precision in ("int8", "int4") else "fp32"
+    return graphs.build(replace(request, precision=rounded), folder)
+
+
+def estimate_bytes(request: Request) -> int:
+    """Return the size of the weights, beside which the graph is small."""
+    stored = (constants(tensor, request.precision) for tensor in tensors(_decoder(request)))
+    return sum(constant.size_bytes for parts in stored for constant in parts)
+
+
+def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+    """Return 0: it is written at once."""
+    return 0
+
+
+def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+    """Return the package that writes the graph."""
+    return ("openvino",)
+
+
+def _decoder(request: Request) -> Decoder:
+    assert request.model.decoder is not None, "routes lead only language models here"
+    return request.model.decoder

@@ -1,0 +1,1 @@
+"""Convolutional models, each from its published layer table."""
