@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpufit.runtimes.base import Session
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Model
     from cpufit.shapes import Vision
 

@@ -22,7 +22,7 @@ from cpufit.artifacts.routes import route_of
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import macs_per_token, parameters
-from cpufit.runtimes import load_runtime
+from cpufit.runtimes import engine_of, load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.schema import Numerics
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact, Cell, Model
     from cpufit.shapes import Decoder
 
@@ -48,7 +48,7 @@ _RANKED = {"boxes", "scores", "labels"}
 
 def applies(cell: Cell, model: Model) -> bool:
     """Return whether there is a float32 to compare with, other than the cell itself."""
-    if cell.runtime == "fake" or cell.precision == "fp32" or model.file:
+    if engine_of(cell.runtime).invented or cell.precision == "fp32" or model.file:
         return False
     return is_sampled(cell, model) or _reference_runtime(cell, model) != ""
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
+from cpufit import runtimes
 from cpufit.artifacts.routes import route_of
 from cpufit.catalog.names import split
 from cpufit.errors import UnsupportedError, UsageError, unknown
-from cpufit.runtimes import RUNTIMES
 from cpufit.schema import PRECISIONS, WEIGHTS, Cell, Select
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check(selection: Selection, models: Mapping[str, Model], settings: Settings)
     """Raise UsageError for the first name that does not exist, pointing at the nearest."""
     vocabulary: tuple[tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("model", selection.models, models),
-        ("runtime", selection.runtimes, RUNTIMES),
+        ("runtime", selection.runtimes, runtimes.names()),
         ("precision", selection.precisions, PRECISIONS),
         ("scenario", selection.scenarios, settings.scenarios),
         ("weights", selection.weights, WEIGHTS),
@@ -243,8 +243,8 @@ def _check_block(
         if name not in models:
             raise unknown("model", name, models)
     for name in block.runtimes:
-        if name not in RUNTIMES:
-            raise unknown("runtime", name, RUNTIMES)
+        if name not in runtimes.names():
+            raise unknown("runtime", name, runtimes.names())
     for name in block.scenarios:
         if name not in scenarios:
             raise unknown("scenario", name, scenarios)

@@ -24,7 +24,7 @@ from cpufit import disturbance, measure
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError, UnavailableError
 from cpufit.probes import counters, energy, host, memory, micro, noise
-from cpufit.runtimes import entry, load_runtime
+from cpufit.runtimes import engine_of, load_runtime
 from cpufit.runtimes.base import Step
 from cpufit.runtimes.burdened import Burdened
 from cpufit.schema import Job, Memory, Message, Outcome
@@ -169,7 +169,7 @@ def _in_slices(
         say(Message(stage="slice", slices_ns=tuple(slices_ns)))
 
     tell, turns = partial(_tell, say), iter(sys.stdin.buffer)
-    if entry(job.cell.runtime).keeps_threads:  # new ones would all share the caller's core
+    if engine_of(job.cell.runtime).keeps_threads:  # new ones would all share the caller's core
         turns = from_core_to_core(turns)
     return measure.time_slices(found, job.budget, job.slice_s, clock, tell, turns, turned)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Built
-    from cpufit.runtimes.openvino import OpenVinoSession
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
+    from cpufit.runtimes.openvino.one_pass import OpenVinoPassSession
     from cpufit.schema import Model, Precision
 
 pytestmark = [pytest.mark.openvino, pytest.mark.onnxruntime]
@@ -75,7 +75,7 @@ def _output(built: Built, runtime: str = "openvino") -> Array:
         inputs=built.inputs,
     )
     options = LoadOptions(threads=1, batch=2, seed=5)
-    session = cast("OpenVinoSession", load_runtime(runtime).load(artifact, options))
+    session = cast("OpenVinoPassSession", load_runtime(runtime).load(artifact, options))
     session.prepare(Step(kind="infer")).run()
     (output,) = session.outputs().values()
     session.close()

@@ -12,7 +12,7 @@ from cpufit.runtimes.base import Step, Work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
 
 
 class Clock:

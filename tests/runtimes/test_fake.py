@@ -16,13 +16,14 @@ from cpufit.artifacts.base import Request
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UsageError
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.runtimes.fake import FakeRuntime, read_timings
+from cpufit.runtimes.fake.runtime import FakeRuntime
+from cpufit.runtimes.fake.timings import read_timings
 from cpufit.schema import PRECISIONS, Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.runtimes.fake import FakeSession
+    from cpufit.runtimes.fake.runtime import FakeSession
 
 PLAIN = {"load_ms": 5, "first_ms": 3, "infer_ms": 2, "prefill_ms_per_token": 0.5, "decode_ms": 7}
 
@@ -102,7 +103,8 @@ def test_failures_that_raise(tmp_path: Path, mode: str, error: type[Exception]) 
 
 def start_child(file: str) -> subprocess.Popen[bytes]:
     code = (
-        "from cpufit.runtimes.fake import RUNTIME, FakeSession, read_timings\n"
+        "from cpufit.runtimes.fake.runtime import RUNTIME, FakeSession\n"
+        "from cpufit.runtimes.fake.timings import read_timings\n"
         "from cpufit.runtimes.base import LoadOptions, Step\n"
         "from pathlib import Path\n"
         f"timings = read_timings(Path({file!r}))\n"

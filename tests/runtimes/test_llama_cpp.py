@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from cpufit.runtimes.llama_cpp import LlamaSession
+    from cpufit.runtimes.llama_cpp.decoder import LlamaSession
     from cpufit.schema import Precision
 
     Make = Callable[[str, Precision], Artifact]
@@ -256,12 +256,12 @@ def test_decode_appends_one_token_each_time(session: LlamaSession) -> None:
 
 
 def test_long_prompts_go_in_batches(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cpufit.runtimes import llama_cpp
+    from cpufit.runtimes.llama_cpp import decoder
 
     whole = load(make("llama", "fp16"), seed=3)
     expected = prefill(whole, 100)
     whole.close()
-    monkeypatch.setattr(llama_cpp, "_BATCH", 32)
+    monkeypatch.setattr(decoder, "_BATCH", 32)
     parts = load(make("llama", "fp16"), seed=3)
     assert parts.settings["n_batch"] == "32"
     found = prefill(parts, 100)
@@ -410,7 +410,7 @@ def test_full_context_is_an_error(session: LlamaSession) -> None:
 
 
 def test_fixed_inputs_are_not_for_language_models(session: LlamaSession) -> None:
-    with pytest.raises(UnsupportedError, match="does no 'infer' steps"):
+    with pytest.raises(UnsupportedError, match="does no infer step"):
         session.prepare(Step(kind="infer"))
 
 
@@ -476,6 +476,6 @@ def test_encoders_generate_nothing(tmp_path: Path) -> None:
     artifact = artifact_of(gguf, card("encoder", encoder=ENCODER), "int8", tmp_path)
     session = load_runtime("llama.cpp").load(artifact, LoadOptions(threads=1))
     assert session.settings["n_ubatch"] == "24"
-    with pytest.raises(UnsupportedError, match="an encoder has no prefill step"):
+    with pytest.raises(UnsupportedError, match="does no prefill step"):
         session.prepare(Step(kind="prefill"))
     session.close()

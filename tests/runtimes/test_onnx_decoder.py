@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.runtimes.onnx_decoder import OnnxDecoderSession
+    from cpufit.runtimes.onnxruntime.decoder import OnnxDecoderSession
     from cpufit.schema import Artifact, Precision
     from cpufit.shapes import Decoder
 
@@ -264,7 +264,7 @@ def test_the_cache_is_full_at_its_end(make: Make) -> None:
 
 
 def test_other_steps_are_refused(session: OnnxDecoderSession) -> None:
-    with pytest.raises(UnsupportedError, match="no 'infer' step"):
+    with pytest.raises(UnsupportedError, match="no infer step"):
         session.prepare(Step(kind="infer"))
 
 

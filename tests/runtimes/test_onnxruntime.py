@@ -14,16 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.runtimes.onnx_axes import axis_names
-from cpufit.runtimes.tensors import make_input
+from cpufit.runtimes.inputs import make_input
+from cpufit.runtimes.onnxruntime.axes import axis_names
 from cpufit.schema import Artifact, Input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.runtimes.onnxruntime import OnnxRuntimeSession
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
+    from cpufit.runtimes.onnxruntime.one_pass import OnnxPassSession
 
 pytestmark = pytest.mark.onnxruntime
 
@@ -64,7 +64,7 @@ def _artifact(path: Path, *inputs: Input) -> Artifact:
     )
 
 
-def _load(path: Path, *inputs: Input, **options: object) -> OnnxRuntimeSession:
+def _load(path: Path, *inputs: Input, **options: object) -> OnnxPassSession:
     chosen = LoadOptions(**{"threads": 1, **options})  # type: ignore[arg-type]
     return load_runtime("onnxruntime").load(_artifact(path, *inputs), chosen)  # type: ignore[return-value]
 

@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.runtimes.tensors import make_input
+from cpufit.runtimes.inputs import make_input
 from cpufit.schema import Artifact, Input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.runtimes.openvino import OpenVinoSession
+    from cpufit.runtimes.openvino.one_pass import OpenVinoPassSession
 
 pytestmark = pytest.mark.openvino
 
@@ -58,7 +58,7 @@ def _as_ir(path: Path) -> Path:
     return ir
 
 
-def _load(path: Path, *inputs: Input, **options: object) -> OpenVinoSession:
+def _load(path: Path, *inputs: Input, **options: object) -> OpenVinoPassSession:
     artifact = Artifact(
         key="k",
         path=str(path),
@@ -115,7 +115,10 @@ def test_every_setting_is_read_back(small: Path) -> None:
 
 
 def test_nothing_is_reported_to_anyone(tmp_path: Path) -> None:
-    code = "import cpufit.runtimes.openvino, sys; assert sys.modules['openvino_telemetry'] is None"
+    code = (
+        "import cpufit.runtimes.openvino.runtime, sys\n"
+        "assert sys.modules['openvino_telemetry'] is None"
+    )
     subprocess.run([sys.executable, "-c", code], env={"HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.iterdir()) == []  # no client id
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cpufit.networks.decoder.pools import Floats
-    from cpufit.runtimes.openvino_decoder import OpenVinoDecoderSession
+    from cpufit.runtimes.openvino.decoder import OpenVinoDecoderSession
     from cpufit.schema import Artifact, Precision
     from cpufit.shapes import Decoder
 

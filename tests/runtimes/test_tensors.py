@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit.errors import UnsupportedError
-from cpufit.runtimes.tensors import check_batch, make_input, shape_of
+from cpufit.runtimes.inputs import check_batch, make_input, shape_of
 from cpufit.schema import Input
 
 IMAGE = Input(name="images", dtype="float32", shape=("batch", 3, 224, 224), fill="normal")

@@ -16,7 +16,7 @@ from cpufit.errors import UnsupportedError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
 
 MODELS = load_models()
 

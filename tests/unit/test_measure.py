@@ -17,7 +17,7 @@ from cpufit.schema import Budget, Cell, Scenario
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Precision, Procedure
 
 MS = 1_000_000

@@ -20,6 +20,7 @@ from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import parameters
 from cpufit.run import child, flow
 from cpufit.run.request import Plan
+from cpufit.runtimes.engine import Engine
 from cpufit.schema import Artifact, Cell, Numerics, Outcome
 from tests.samples import RECORD
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Job, Model, Precision, Record, Weights
 
 LANGUAGE = [model for model in load_models().values() if model.decoder]
@@ -126,14 +127,14 @@ def test_a_users_own_file_is_not_checked() -> None:
     assert not numerics.applies(cell("mine", "int4", "llama.cpp", "real"), own)
 
 
-class Engine:
+class Answering:
     """A runtime whose sessions give what `answer` makes of the step."""
 
     def __init__(self, answer: Callable[[Artifact, Step], dict[str, Array]]) -> None:
         self._answer = answer
         self.closed = 0
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Engine:
+    def load(self, artifact: Artifact, options: LoadOptions) -> Answering:
         self._artifact = artifact
         return self
 
@@ -151,7 +152,7 @@ class Engine:
         self.closed += 1
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+def stub(monkeypatch: pytest.MonkeyPatch, engine: Answering) -> None:
     """Leave building and running to `engine`; an artifact's key is its model and precision."""
     monkeypatch.setattr(numerics, "load_runtime", lambda name: engine)
     monkeypatch.setattr(
@@ -175,7 +176,7 @@ def test_logits_are_held_against_the_reference(monkeypatch: pytest.MonkeyPatch) 
         assert small.decoder is not None
         return {"logits": reference_logits(small.name, small.decoder, step.ids)[None]}
 
-    engine = Engine(exact)
+    engine = Answering(exact)
     stub(monkeypatch, engine)
     found = numerics.check(cell("smollm2-135m", "int4", "llama.cpp"), model, ARTIFACT, Path("/no"))
     assert found.cosine == pytest.approx(1)
@@ -189,7 +190,7 @@ def test_all_common_outputs_of_a_whole_model_count(monkeypatch: pytest.MonkeyPat
     ones = np.ones((1, 4), np.float32)
     exact = {"a": ones, "b": ones, "only": ones}
     rounded = {"b": -ones, "a": ones}
-    stub(monkeypatch, Engine(lambda made, _: exact if made.key == "yolov8n-fp32" else rounded))
+    stub(monkeypatch, Answering(lambda made, _: exact if made.key == "yolov8n-fp32" else rounded))
     found = numerics.check(cell("yolov8n", "int8", "openvino"), pick("yolov8n"), ARTIFACT, Path())
     assert found == Numerics(
         cosine=0.0, what="outputs of the whole model, against float32 on openvino"
@@ -280,7 +281,7 @@ def go(
     ) -> tuple[list[Record], Children]:
         children = Children(check)
         monkeypatch.setattr(child, "ask", children.ask)
-        monkeypatch.setattr(flow, "installed_version", lambda name: "1")
+        monkeypatch.setattr(Engine, "version", "1")
         cells = tuple(
             replace(cell("smollm2-135m", precision, "llama.cpp"), scenario=scenario)
             for precision in precisions

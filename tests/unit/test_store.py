@@ -127,7 +127,7 @@ def test_a_run_of_version_1_can_be_resumed(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / VERSION_1.name
     shutil.copy(VERSION_1, path)
     before: list[Record] = store.read([path])
-    monkeypatch.setattr(host, "describe", lambda: before[0].host)
+    monkeypatch.setattr(host, "describe", lambda packages: before[0].host)
     run = flow.resume(path, flow.Place(output=tmp_path, cache=tmp_path / "cache"))
     kept = [record for record in before if record.outcome.status == "ok"]
     assert list(run.done) == kept

@@ -39,7 +39,7 @@ def request_of(
     request = Request(
         model=model, precision=stored, runtime=runtime, weights=weights, real_file=real
     )
-    return request, builder(route.module)
+    return request, builder(route.builder)
 
 
 def find(request: Request, module: Builder, cache: Path) -> Artifact | None:

@@ -284,20 +284,20 @@ def _against_past(
     """Measure the cells of earlier runs once more; leave with 3 where they are of another host."""
     from cpufit import analyse, config, store
     from cpufit.gating import baseline as past
-    from cpufit.probes import host
     from cpufit.report.gate_words import Verdict
+    from cpufit.run import here
     from cpufit.run.request import resolve
 
     files = sorted(baseline.glob("run-*.parquet")) if baseline.is_dir() else [baseline]
     if not files:
         raise DataError(f"no results in {baseline}", "name a file of `cpufit run`, or its folder")
-    records, here, settings = store.read(files), host.describe(), config.load_settings()
-    mine = [record for record in records if record.host.fingerprint == here.fingerprint]
+    records, host, settings = store.read(files), here.describe(), config.load_settings()
+    mine = [record for record in records if record.host.fingerprint == host.fingerprint]
     if not mine:
         others = sorted({f"{r.host.cpu_model} ({r.host.fingerprint})" for r in records})
         console.print(
             f"not comparable: {baseline} was measured on {', '.join(others) or 'nothing'}, this is "
-            f"{here.cpu_model} ({here.fingerprint})",
+            f"{host.cpu_model} ({host.fingerprint})",
             soft_wrap=True,
         )
         sys.exit(_NOT_COMPARABLE)
@@ -319,7 +319,7 @@ def _against_past(
         before=f"{len({record.run_id for record in mine})} earlier runs",
         after="this run",
         differences={},
-        host=_host_words(here),
+        host=_host_words(host),
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
     )
@@ -355,18 +355,18 @@ def _measured(request: Request, place: Place, console: Console) -> list[Row]:
 
 
 def _told(match: Match, found: list[Found]) -> Verdict:
-    from cpufit.probes import host
     from cpufit.report.gate_words import Verdict
+    from cpufit.run import here
 
     before, after = match.arms
     two_files = match.plans[0] is not match.plans[1]
     names = [cell.card for cell in match.contests[0]] if two_files else [before.name, after.name]
-    here = host.describe()
+    host = here.describe()
     return Verdict(
         before=names[0],
         after=names[1],
         differences=before.differs(after),
-        host=_host_words(here),
+        host=_host_words(host),
         found=tuple(found),
         repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
         notes=tuple(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),

@@ -12,7 +12,7 @@ from cpufit.errors import UnsupportedError
 from cpufit.probes import doctor
 from cpufit.probes.doctor import Check
 from cpufit.report.terminal import table
-from cpufit.runtimes import RUNTIMES, entry, installed_version
+from cpufit.runtimes import engines
 from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from cpufit.runtimes.engine import Engine
     from cpufit.schema import Model
 
     Shown = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -41,13 +42,13 @@ def as_json(what: str) -> str:
 def examine(cache: Path) -> list[Check]:
     """Look at the host and at which runtimes are installed."""
     found = doctor.examine(cache)
-    for name in RUNTIMES:
-        version = installed_version(name)
-        if name != "fake":
-            level = "good" if version else "warn"
-            remedy = "" if version else entry(name).install
-            found.append(Check(name, level, version or "not installed", remedy))  # type: ignore[arg-type]
-    return found
+    return found + [_installed(engine) for engine in engines() if not engine.invented]
+
+
+def _installed(engine: Engine) -> Check:
+    if engine.version:
+        return Check(engine.name, "good", engine.version)
+    return Check(engine.name, "warn", "not installed", engine.install)
 
 
 def checks_as_table(checks: Sequence[Check]) -> Table:
@@ -70,9 +71,7 @@ def _entries(what: str) -> list[dict[str, Any]]:
             cards = [variant for card in cards for variant in standard(card)]
         return [asdict(card) | {"runs_on": _runs_on(card)} for card in cards]
     if what == "runtimes":
-        return [
-            {"name": n, **asdict(e), "version": installed_version(n)} for n, e in RUNTIMES.items()
-        ]
+        return [_engine(engine) for engine in engines()]
     if what == "scenarios":
         return [asdict(scenario) for scenario in settings.scenarios.values()]
     if what == "suites":
@@ -80,12 +79,23 @@ def _entries(what: str) -> list[dict[str, Any]]:
     return [asdict(tier) for tier in settings.tiers]
 
 
+def _engine(engine: Engine) -> dict[str, Any]:
+    return {
+        "name": engine.name,
+        "title": engine.title,
+        "packages": list(engine.packages),
+        "install": engine.install,
+        "version": engine.version,
+        "reads": list(engine.suffixes),
+    }
+
+
 def _runs_on(model: Model) -> dict[str, list[str]]:
     """Return runtime -> precisions that can be built, 'fp32 (real)' for real weights only."""
     from cpufit.artifacts.routes import route_of
 
     found: dict[str, list[str]] = {}
-    for runtime in RUNTIMES:
+    for runtime in (engine.name for engine in engines() if not engine.invented):
         for precision in PRECISIONS:
             for weights in model.weights:
                 try:
@@ -94,7 +104,6 @@ def _runs_on(model: Model) -> dict[str, list[str]]:
                     continue
                 word = precision if weights == "synthetic" else f"{precision} (real)"
                 found.setdefault(runtime, []).append(word)
-    found.pop("fake", None)
     return found
 
 

@@ -9,7 +9,7 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -17,26 +17,22 @@ from cpufit.probes import cgroup, counters
 from cpufit.schema import Host
 from cpufit.units import GIB
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Instruction sets inference kernels are chosen by.
 FLAGS = (
     "sse4_1 sse4_2 avx f16c fma avx2 avx_vnni avx512f avx512bw avx512_vnni avx512_bf16 avx512_fp16 "
     "amx_tile amx_int8 amx_bf16 asimd neon asimdhp asimddp i8mm bf16 sve sve2 sme"
 ).split()
 _CPU = Path("/sys/devices/system/cpu")
-_PACKAGES = (
-    "cpufit",
-    "onnxruntime",
-    "llama-cpp-python",
-    "openvino",
-    "nncf",
-    "numpy",
-    "onnx",
-    "gguf",
-)
 
 
-def describe() -> Host:
-    """Collect the facts; takes about a second, because py-cpuinfo asks several sources."""
+def describe(packages: Iterable[str]) -> Host:
+    """Collect the facts, and the versions of those of the packages that are installed.
+
+    Takes about a second, because py-cpuinfo asks several sources.
+    """
     from cpuinfo import get_cpu_info
 
     info = get_cpu_info()
@@ -67,7 +63,7 @@ def describe() -> Host:
         "python": platform.python_version(),
         "counters": counters.problem() or "yes",
     }
-    return Host(**facts, packages=_packages(), fingerprint=_fingerprint(facts))
+    return Host(**facts, packages=_versions(packages), fingerprint=_fingerprint(facts))
 
 
 def allowed_cores() -> list[int]:
@@ -167,9 +163,9 @@ def _os_name() -> str:
         return f"{platform.system()} {platform.release()}"
 
 
-def _packages() -> dict[str, str]:
+def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cpufit import config, plan
 from cpufit.artifacts.asis import precision_of
-from cpufit.artifacts.routes import known_suffixes, runtimes_of_file
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import UsageError, unknown
 from cpufit.probes.host import default_threads
 from cpufit.pytest_plugin import limits
-from cpufit.runtimes import entry, installed_version
+from cpufit.runtimes import engine_of, reading, suffixes
 from cpufit.schema import PRECISIONS, WEIGHTS, Select
 
 if TYPE_CHECKING:
@@ -129,13 +128,13 @@ def _model(own: dict[str, Any], root: Path) -> str:
     if _is_file(text):
         return str(root / text)
     if isinstance(model, os.PathLike) or os.sep in text:
-        endings = ", ".join(known_suffixes())
+        endings = ", ".join(suffixes())
         raise UsageError(f"no runtime reads {text}", f"give a file ending in {endings}")
     return pick(text).name
 
 
 def _is_file(model: str) -> bool:
-    return bool(runtimes_of_file(Path(model).suffix))
+    return bool(reading(Path(model).suffix))
 
 
 def _word(own: dict[str, Any], name: str, otherwise: str) -> str:
@@ -157,13 +156,13 @@ def _count(own: dict[str, Any], name: str, otherwise: int, most: int) -> int:
 def _usual_runtime(model: str) -> str:
     """Return the runtime most people take; of a file's the first that is installed."""
     if _is_file(model):
-        able = runtimes_of_file(Path(model).suffix)
-        return next((name for name in able if installed_version(name)), able[0])
+        able = reading(Path(model).suffix)
+        return next((name for name in able if engine_of(name).version), able[0])
     return "llama.cpp" if pick(model).family == "llm" else "onnxruntime"
 
 
 def _check(asked: Asked) -> None:
-    entry(asked.runtime)
+    engine_of(asked.runtime)
     for kind, word, known in (
         ("precision", asked.precision, PRECISIONS),
         ("weights", asked.weights, WEIGHTS),
@@ -171,7 +170,7 @@ def _check(asked: Asked) -> None:
         if word and word not in known:
             raise unknown(kind, word, known)
     if asked.is_file:
-        able = runtimes_of_file(Path(asked.model).suffix)
+        able = reading(Path(asked.model).suffix)
         if asked.runtime not in able:
             name = Path(asked.model).name
             raise UsageError(f"{asked.runtime} does not read {name}", f"give {' or '.join(able)}")

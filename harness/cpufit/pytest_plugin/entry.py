@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from cpufit import stats, units
-from cpufit.probes import host
+from cpufit.run import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,7 +146,7 @@ def extra_info(row: Row, found: Headline) -> dict[str, Any]:
 
 def host_facts() -> dict[str, Any]:
     """Return what is known of this host, its fingerprint first."""
-    return asdict(host.describe())
+    return asdict(here.describe())
 
 
 def refuse_another_host(here: Mapping[str, Any], there: Mapping[str, Any]) -> None:

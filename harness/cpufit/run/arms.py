@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import cpufit
 from cpufit.errors import DataError, UsageError
 from cpufit.run.child import HERE, Interpreter, environment
-from cpufit.runtimes import RUNTIMES
+from cpufit.runtimes import engines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def evict(arm: Arm) -> int:
 
 def uses(arm: Arm, against: Arm, runtime: str) -> bool:
     """Whether a runtime may differ: packages do, and not only another runtime's own."""
-    others = {e.package.lower() for name, e in RUNTIMES.items() if name != runtime and e.package}
+    others = {e.packages[0].lower() for e in engines() if e.name != runtime and e.packages}
     return any(name not in others for name in arm.differs(against))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cpufit.artifacts import asis, storage
 from cpufit.measure import load_options
 from cpufit.probes.memory import host_available_bytes
-from cpufit.runtimes.tensors import bytes_of
+from cpufit.runtimes.inputs import bytes_of
 from cpufit.schema import Outcome
 from cpufit.units import MIB, size
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from cpufit import analyse, numerics, settling, store
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError, DataError, UnavailableError
-from cpufit.probes import energy, host
-from cpufit.run import child, fit, rounds
+from cpufit.probes import energy
+from cpufit.run import child, fit, here, rounds
 from cpufit.run.request import from_json, resolve
-from cpufit.runtimes import entry, installed_version
+from cpufit.runtimes import engine_of
 from cpufit.schema import Job, Outcome, Record
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def resume(path: Path, place: Place) -> Run:
     plan = resolve(from_json(store.request_of(path), path))
     cache.check_writable(place.cache)
     done = tuple(record for record in store.read([path]) if record.outcome.status == "ok")
-    strangers = {r.host.fingerprint for r in done} - {host.describe().fingerprint}
+    strangers = {r.host.fingerprint for r in done} - {here.describe().fingerprint}
     if strangers:
         raise DataError(f"{path} was measured on another host", "start a new run here")
     ids = {record.cell.id for record in done if record.settled}
@@ -133,7 +133,7 @@ def go(run: Run, place: Place, observer: Observer) -> None:
     Raises DataError where the disk refuses; on that and on KeyboardInterrupt every finished
     process is stored.
     """
-    here = host.describe()
+    host = here.describe()
     observer.planned(run.plan, run.done)
     checks = {
         checked_of(record.cell): Checked(record.outcome.numerics)
@@ -146,7 +146,7 @@ def go(run: Run, place: Place, observer: Observer) -> None:
         while left:
             for cell in rounds.shuffled(left, index, run.results.path.stem):
                 observer.started(cell)
-                record = _measured(cell, before[cell.id], run, place, observer, checks, here)
+                record = _measured(cell, before[cell.id], run, place, observer, checks, host)
                 run.results.add([record])
                 before[cell.id] += (record,)
                 observer.finished(record)
@@ -160,14 +160,14 @@ def _measured(
     place: Place,
     observer: Observer,
     checks: Checks,
-    here: Host,
+    host: Host,
 ) -> Record:
     """Let one more process measure the cell, and see whether that settles it."""
     made = run_cell(cell, run.plan, place, observer, checks, len(before))
     if made.log:
         outcome = _keep_log(made.outcome, made.log, cell, run.results.path)
         made = replace(made, outcome=outcome)
-    record = _record(cell, run.plan, here, made, run.results.path.stem, len(before))
+    record = _record(cell, run.plan, host, made, run.results.path.stem, len(before))
     return replace(record, settled=_settled((*before, record), run.plan))
 
 
@@ -235,8 +235,9 @@ def run_cell(
 
 def _check_host(cell: Cell, plan: Plan) -> None:
     """Raise UnavailableError for what this host lacks, before anything is built."""
-    if not installed_version(cell.runtime):
-        raise UnavailableError(f"{cell.runtime} is not installed", entry(cell.runtime).install)
+    found = engine_of(cell.runtime)
+    if not found.version:
+        raise UnavailableError(f"{found.name} is not installed", found.install)
     if plan.scenarios[cell.scenario].procedure == "energy":
         energy.open_meter()
 
@@ -335,7 +336,7 @@ def _job(
     )
 
 
-def _record(cell: Cell, plan: Plan, here: Host, made: Made, run_id: str, repeat: int) -> Record:
+def _record(cell: Cell, plan: Plan, host: Host, made: Made, run_id: str, repeat: int) -> Record:
     model, artifact = plan.models[cell.card], made.artifact
     if artifact is not None:  # results are passed on: where the file lay is nobody's business
         artifact = replace(artifact, path=Path(artifact.path).name)
@@ -346,7 +347,7 @@ def _record(cell: Cell, plan: Plan, here: Host, made: Made, run_id: str, repeat:
         repeat=repeat,
         spent_s=made.spent_s,
         budget=plan.budget.name,
-        host=here,
+        host=host,
         outcome=made.outcome,
         artifact=artifact,
         family=model.family,

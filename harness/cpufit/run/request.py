@@ -11,13 +11,12 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cpufit import config, plan
 from cpufit.artifacts.asis import precision_of
-from cpufit.artifacts.routes import known_suffixes, runtimes_of_file
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import MARGINS
 from cpufit.plan import Selection
 from cpufit.probes.host import default_threads
-from cpufit.runtimes import RUNTIMES
+from cpufit.runtimes import engines, reading, suffixes
 from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
@@ -170,8 +169,8 @@ def _refuse_what_does_not_apply(request: Request) -> None:
 def _models_in(path: Path) -> tuple[Model, ...]:
     if path.suffix.lower() == _CARDS:
         return tuple(read_cards(path).values())
-    if not runtimes_of_file(path.suffix):
-        endings = ", ".join((*known_suffixes(), _CARDS))
+    if not reading(path.suffix):
+        endings = ", ".join((*suffixes(), _CARDS))
         raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
     return (model_of_file(path),)
 
@@ -182,8 +181,9 @@ def _how_to_run(
     """Return precisions and runtimes to choose from; a card's are what most people deploy."""
     if model.file:
         path = Path(model.file)
-        return (precision_of(path),), runtimes_of_file(path.suffix)
+        return (precision_of(path),), reading(path.suffix)
     usual: Precision = "int4" if model.family == "llm" else "int8"
     precisions = PRECISIONS if selection.precisions else (usual,)
-    runtimes = [name for name in RUNTIMES if name != "fake" or name in selection.runtimes]
+    wanted = selection.runtimes
+    runtimes = (one.name for one in engines() if not one.invented or one.name in wanted)
     return precisions, tuple(runtimes)

@@ -1,68 +1,74 @@
-"""The runtimes by name. A new one is a module of this package and a line in `RUNTIMES`."""
+"""The engines by name. Each is a folder here, whose `__init__` holds its `ENGINE`.
+
+Packages of others may bring further ones: an entry point of the group `cpufit.engines` names a
+package that is made like these folders.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from cpufit.errors import UnavailableError, unknown
 
 if TYPE_CHECKING:
     from cpufit.runtimes.base import Runtime
+    from cpufit.runtimes.engine import Engine
+
+_FOLDERS = ("llama_cpp", "onnxruntime", "openvino", "fake")
+_GROUP = "cpufit.engines"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where a runtime lives and how to get it; nothing here imports it."""
-
-    module: str
-    package: str  # what must be installed; empty for none
-    install: str
-    title: str
-    keeps_threads: bool = True  # a session's, once it is warm: none is started for a request
+def engines() -> tuple[Engine, ...]:
+    """Return every engine, installed or not, in the order in which people are shown them."""
+    return tuple(_engine(package) for package in _packages())
 
 
-RUNTIMES = {
-    "llama.cpp": Entry(
-        "llama_cpp",
-        "llama-cpp-python",
-        "pip install 'cpufit[llama-cpp]'",
-        "llama.cpp (ggml)",
-        keeps_threads=False,  # where it is built without OpenMP
-    ),
-    "onnxruntime": Entry(
-        "onnxruntime", "onnxruntime", "pip install 'cpufit[onnxruntime]'", "ONNX Runtime"
-    ),
-    "openvino": Entry("openvino", "openvino", "pip install 'cpufit[openvino]'", "OpenVINO"),
-    "fake": Entry("fake", "", "", "injected timings, for tests"),
-}
+def names() -> tuple[str, ...]:
+    """Return the names that cells know them by."""
+    return tuple(engine.name for engine in engines())
 
 
-def entry(name: str) -> Entry:
-    """Return the entry of a runtime; raise UsageError naming the nearest one."""
-    if name not in RUNTIMES:
-        raise unknown("runtime", name, RUNTIMES)
-    return RUNTIMES[name]
+def engine_of(name: str) -> Engine:
+    """Return the engine of that name; raise UsageError naming the nearest one."""
+    return _engine(_package(name))
 
 
-def installed_version(name: str) -> str:
-    """Return the version of the runtime's package, '' where it is not installed."""
-    package = entry(name).package
-    if not package:
-        return "built in"
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+def reading(suffix: str) -> tuple[str, ...]:
+    """Return the names of those that read files ending in `suffix`; empty where none does."""
+    return tuple(engine.name for engine in engines() if suffix.lower() in engine.suffixes)
+
+
+def suffixes() -> tuple[str, ...]:
+    """Return the endings of model files that a user may bring."""
+    return tuple(dict.fromkeys(s for engine in engines() for s in engine.suffixes))
 
 
 def load_runtime(name: str) -> Runtime:
-    """Import a runtime; raise UnavailableError with its install command where it is missing."""
-    found = entry(name)
+    """Import an engine; raise UnavailableError with its install command where it is missing."""
+    package = _package(name)
     try:
-        module = import_module(f"cpufit.runtimes.{found.module}")
+        module = import_module(f"{package}.runtime")
     except ImportError as error:
-        raise UnavailableError(f"{name} cannot be imported: {error}", found.install) from error
+        remedy = _engine(package).install
+        raise UnavailableError(f"{name} cannot be imported: {error}", remedy) from error
     return cast("Runtime", module.RUNTIME)
+
+
+@cache
+def _packages() -> tuple[str, ...]:
+    ours = (f"{__name__}.{folder}" for folder in _FOLDERS)
+    return (*ours, *(found.value for found in entry_points(group=_GROUP)))
+
+
+def _package(name: str) -> str:
+    found = next((package for package in _packages() if _engine(package).name == name), None)
+    if found is None:
+        raise unknown("runtime", name, names())
+    return found
+
+
+def _engine(package: str) -> Engine:
+    return cast("Engine", import_module(package).ENGINE)

@@ -8,13 +8,18 @@ filling inputs) happens in `prepare`, outside the clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact, Precision
+
+
+Kind = Literal["infer", "encode", "prefill", "decode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,7 @@ class Step:
     'decode' appends one token to each of the batch's sequences.
     """
 
-    kind: Literal["infer", "encode", "prefill", "decode"]
+    kind: Kind
     tokens: int = 1
     ids: tuple[int, ...] = ()  # the very tokens; empty: random ones
 
@@ -53,6 +58,24 @@ class Work:
 
     run: Callable[[], None]
     items: int
+
+
+class Stepping:
+    """A session whose methods are called as the kinds of steps it does: `prefill`, `decode`, ..."""
+
+    def prepare(self, step: Step) -> Work:
+        """Get ready to do `step`; raise UnsupportedError for a kind that such a model does not."""
+        if step.kind not in self.kinds:
+            raise UnsupportedError(
+                f"this model does no {step.kind} step", f"it does {' and '.join(self.kinds)}"
+            )
+        work: Work = getattr(self, step.kind)(step)
+        return work
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of steps it does."""
+        return tuple(kind for kind in get_args(Kind) if hasattr(self, kind))
 
 
 class Session(Protocol):
@@ -78,7 +101,7 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """One inference engine. Each module of this package has one, as its `RUNTIME`."""
+    """One inference engine, imported. Each has one, as the `RUNTIME` of its module `runtime`."""
 
     clock: Callable[[], int]  # nanoseconds; the fake runtime brings its own
 

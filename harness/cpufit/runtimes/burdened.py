@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.runtimes.base import Session, Step, Work
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
 
 _TRIES = 15
 _BLOCK = bytes(1 << 11)

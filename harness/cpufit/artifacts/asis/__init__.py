@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from cpufit.artifacts.base import Built
-from cpufit.artifacts.routes import known_suffixes
 from cpufit.errors import DataError
+from cpufit.runtimes import suffixes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def _inspector(file: Path) -> Inspector:
     if name is None:
         raise DataError(
             f"cannot tell what kind of model {file.name} is",
-            f"name it by its kind: {', '.join(known_suffixes())}",
+            f"name it by its kind: {', '.join(suffixes())}",
         )
     return cast("Inspector", import_module(f"{__name__}.{name}"))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as lib
@@ -16,11 +15,13 @@ from llama_cpp import mtmd_cpp as mtmd
 
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Work
-from cpufit.runtimes.describing import check_alone
-from cpufit.runtimes.llama_cpp import SIGHT, LlamaSession, failure
+from cpufit.runtimes.llama_cpp.decoder import LlamaSession
+from cpufit.runtimes.llama_cpp.library import failure
+from cpufit.runtimes.tokens import check_alone, sense_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from pathlib import Path
 
     from cpufit.runtimes.base import LoadOptions, Step
     from cpufit.schema import Artifact
@@ -35,16 +36,13 @@ class LlamaSightSession(LlamaSession):
         check_alone(options)
         # Room for the picture, whose rows are not known before the context is there.
         super().__init__(artifact, replace(options, context_tokens=options.context_tokens + 64))
-        file = Path(artifact.path).with_name(SIGHT)
-        self._sight = _open(file, self._model, options.threads)
+        self._sight = _open(sense_file(artifact), self._model, options.threads)
         self._chunk = _picture(self._sight)
         self._count = int(mtmd.mtmd_input_chunk_get_n_tokens(self._chunk))
 
-    def prepare(self, step: Step) -> Work:
-        """Get ready for a step; 'encode' looks at the picture alone."""
-        if step.kind == "encode":
-            return Work(run=self._look, items=1)
-        return super().prepare(step)
+    def encode(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Look at the picture, alone."""
+        return Work(run=self._look, items=1)
 
     def close(self) -> None:
         """Free both models."""
@@ -53,8 +51,9 @@ class LlamaSightSession(LlamaSession):
             self._sight = 0
         super().close()
 
-    def _prefill(self, tokens: Sequence[int]) -> Work:
-        asked = super()._prefill(tokens)
+    def prefill(self, step: Step) -> Work:
+        """Get ready to show the picture, then the prompt."""
+        asked = super().prefill(step)
         shown: Callable[[], None] | None = None
 
         def run() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cpufit.runtimes.describing import check_alone, sense_file
-from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model
-from cpufit.runtimes.tensors import make_input
+from cpufit.runtimes.inputs import make_input
+from cpufit.runtimes.openvino.opening import compile_model, in_place, infer, read_model
+from cpufit.runtimes.tokens import check_alone, sense_file
 
 if TYPE_CHECKING:
     from cpufit.runtimes.base import LoadOptions
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 

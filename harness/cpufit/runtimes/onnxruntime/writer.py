@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-from cpufit.errors import UnsupportedError
-from cpufit.runtimes.base import Work
-from cpufit.runtimes.describing import tokens_of
-from cpufit.runtimes.onnx_sense import FIXED, OnnxSense
-from cpufit.runtimes.onnx_setup import open_session, resolved, runner
+from cpufit.runtimes.base import Stepping, Work
+from cpufit.runtimes.onnxruntime.opening import open_session, resolved, runner
+from cpufit.runtimes.onnxruntime.sense import FIXED, OnnxSense
+from cpufit.runtimes.tokens import drawn, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _PAST, _PRESENT = "past.", "present."
 _DRAWN_STEPS = 64
 
 
-class OnnxWriterSession:
+class OnnxWriterSession(Stepping):
     """A sense and a writer, loaded together; 'prefill' does both, 'encode' the sense alone."""
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
@@ -44,16 +43,6 @@ class OnnxWriterSession:
         self.settings: Mapping[str, str] = resolved(self._writer, options, FIXED)
         self.notes: tuple[str, ...] = ()
 
-    def prepare(self, step: Step) -> Work:
-        """Return the work of a step: 'encode', 'prefill' after encoding, or 'decode'."""
-        if step.kind == "encode":
-            return Work(run=self._sense.run, items=1)
-        if step.kind == "prefill":
-            return self._prefill(step)
-        if step.kind == "decode":
-            return self._decode(step)
-        raise UnsupportedError(f"this model does no {step.kind!r} step", "it encodes and writes")
-
     def inputs(self) -> dict[str, Array]:
         """Return the sense's inputs by name; what is written there is what it reads next."""
         return self._sense.inputs
@@ -66,7 +55,12 @@ class OnnxWriterSession:
         """Free both graphs; the session cannot be used afterwards."""
         del self._sense, self._writer, self._written
 
-    def _prefill(self, step: Step) -> Work:
+    def encode(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Take the picture or sound in, alone."""
+        return Work(run=self._sense.run, items=1)
+
+    def prefill(self, step: Step) -> Work:
+        """Take the picture or sound in, and write the prompt."""
         ids = step.ids or self._draw(step.tokens)
 
         def run() -> None:
@@ -76,7 +70,8 @@ class OnnxWriterSession:
 
         return Work(run=run, items=len(ids))
 
-    def _decode(self, step: Step) -> Work:
+    def decode(self, step: Step) -> Work:
+        """Write one more token."""
         ids = cycle(step.ids or self._draw(_DRAWN_STEPS))
         return Work(run=lambda: self._write([next(ids)]), items=1)
 
@@ -104,5 +99,4 @@ class OnnxWriterSession:
         return ort.OrtValue.ortvalue_from_numpy(np.zeros((1, *empty), np.float32))
 
     def _draw(self, count: int) -> list[int]:
-        vocab = self._writer.get_outputs()[0].shape[-1]
-        return [self._random.randrange(vocab) for _ in range(count)]
+        return drawn(self._random, self._writer.get_outputs()[0].shape[-1], count)

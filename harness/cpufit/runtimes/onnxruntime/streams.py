@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Step, Work
+from cpufit.runtimes.onnxruntime.one_pass import OnnxPassSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
-    from cpufit.runtimes.base import LoadOptions, Session
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.base import LoadOptions
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _ROUNDS = 4  # passes of each process in one timed work, as OpenVINO's requests do
@@ -32,7 +33,7 @@ class OnnxStreamsSession:
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
         alone = replace(options, threads=1, streams=False)
         self._helpers = [_start(artifact, alone) for _ in range(options.threads - 1)]
-        self._own = _load(artifact, alone)
+        self._own = OnnxPassSession(artifact, alone)
         for pipe in self._helpers:
             _hear(pipe)
         processes = 1 + len(self._helpers)
@@ -74,12 +75,6 @@ class OnnxStreamsSession:
         self._own.close()
 
 
-def _load(artifact: Artifact, options: LoadOptions) -> Session:
-    from cpufit.runtimes.onnxruntime import RUNTIME
-
-    return RUNTIME.load(artifact, options)
-
-
 def _start(artifact: Artifact, options: LoadOptions) -> Connection:
     ours, theirs = multiprocessing.Pipe()
     # Spawned, not forked: ONNX Runtime's threads would not survive a fork.
@@ -91,7 +86,7 @@ def _start(artifact: Artifact, options: LoadOptions) -> Connection:
 
 def _help(pipe: Connection, artifact: Artifact, options: LoadOptions) -> None:
     """Do as many passes as the pipe asks for, again and again, until it asks for none."""
-    session = _load(artifact, options)
+    session = OnnxPassSession(artifact, options)
     run = session.prepare(Step(kind="infer")).run
     run()
     pipe.send(_READY)

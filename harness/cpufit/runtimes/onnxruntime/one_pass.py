@@ -1,32 +1,26 @@
-"""ONNX Runtime on the CPU, set up for one request at a time or for a batch per pass."""
+"""One pass over fixed inputs on ONNX Runtime, for one request at a time or for a batch."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime as ort
 
-from cpufit.errors import UnsupportedError
-from cpufit.runtimes.base import Work
-from cpufit.runtimes.onnx_axes import axis_names
-from cpufit.runtimes.onnx_decoder import OnnxDecoderSession
-from cpufit.runtimes.onnx_setup import open_session, resolved, runner
-from cpufit.runtimes.onnx_streams import OnnxStreamsSession
-from cpufit.runtimes.onnx_writer import OnnxWriterSession
-from cpufit.runtimes.tensors import check_batch, make_input, shape_of
+from cpufit.runtimes.base import Stepping, Work
+from cpufit.runtimes.inputs import check_batch, make_input, shape_of
+from cpufit.runtimes.onnxruntime.axes import axis_names
+from cpufit.runtimes.onnxruntime.opening import open_session, resolved, runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cpufit.runtimes.base import LoadOptions, Session, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.base import LoadOptions, Step
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 
-class OnnxRuntimeSession:
+class OnnxPassSession(Stepping):
     """A loaded ONNX model with inputs in place: every pass reads and writes the same memory."""
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
@@ -51,12 +45,8 @@ class OnnxRuntimeSession:
             for name in sorted(sizes.keys() - fixed.keys())
         )
 
-    def prepare(self, step: Step) -> Work:
-        """Return one pass over the batch; raise UnsupportedError for any other kind of step."""
-        if step.kind != "infer":
-            raise UnsupportedError(
-                f"this model has no {step.kind} step", "only language models generate"
-            )
+    def infer(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Return one pass over the batch."""
         return Work(run=runner(self._session, self._binding), items=self._batch)
 
     def inputs(self) -> dict[str, Array]:
@@ -72,38 +62,6 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""
         del self._binding, self._session
-
-
-class OnnxRuntime:
-    """The runtime `onnxruntime`."""
-
-    clock = staticmethod(time.perf_counter_ns)
-
-    def versions(self) -> Mapping[str, str]:
-        """Return the versions of onnxruntime and numpy."""
-        return {"onnxruntime": ort.__version__, "numpy": np.__version__}
-
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
-        """Load an ONNX file, as a language model where the options say how long a text may get.
-
-        Raises DataError in words where it is not one ONNX Runtime can run, UnsupportedError where
-        it has not what the options ask for.
-        """
-        if options.context_tokens:
-            return _language_session(artifact, options)
-        if options.streams:
-            return OnnxStreamsSession(artifact, options)
-        return OnnxRuntimeSession(artifact, options)
-
-
-RUNTIME = OnnxRuntime()
-
-
-def _language_session(artifact: Artifact, options: LoadOptions) -> Session:
-    """A writer looks at what it is told about in every layer; a decoder reads it like tokens."""
-    if any(name.startswith("cross.") for name in axis_names(Path(artifact.path))):
-        return OnnxWriterSession(artifact, options)
-    return OnnxDecoderSession(artifact, options)
 
 
 def _axis_sizes(artifact: Artifact, batch: int) -> dict[str, set[int]]:

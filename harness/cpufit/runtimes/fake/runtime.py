@@ -6,47 +6,24 @@ results compared exactly, in tests. It fails on request in the ways real runtime
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from cpufit.config import parse
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Work
-from cpufit.shapes import FORBID_UNKNOWN
+from cpufit.runtimes.fake.timings import read_timings
 from cpufit.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.fake.timings import Timings
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
-
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timings:
-    """What the fake plays; a key is needed only for the kind of step it times."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
-
-    load_ms: NotNegative = 0.0
-    first_ms: NotNegative = 0.0  # on top of the first step after loading
-    infer_ms: NotNegative = 0.0  # per sample of the batch
-    prefill_ms_per_token: NotNegative = 0.0
-    decode_ms: NotNegative = 0.0  # per token of every sequence: one pass over the weights
-    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0  # widest deviation, as a share
-    luck: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the same, of a process as a whole
-    memory_bytes: Annotated[int, Field(ge=0)] = 0  # really allocated while loaded
-    fail: Literal["", "error", "crash", "hang", "oom"] = ""  # what the first step does
 
 
 class FakeSession:
@@ -124,17 +101,6 @@ class FakeRuntime:
 
     def _advance(self, ns: int) -> None:
         self._now_ns += ns
-
-
-def read_timings(file: Path) -> Timings:
-    """Parse a timings file; raise DataError or UsageError naming what is wrong in it."""
-    try:
-        data = json.loads(file.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{file} is not valid JSON: {error}") from error
-    return parse(Timings, data, file)
 
 
 def _fail(mode: str) -> None:

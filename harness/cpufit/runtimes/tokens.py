@@ -1,4 +1,4 @@
-"""What the graph runtimes share of models that write about a picture or sound."""
+"""What engines share about models that write: drawn ids, masks, and the sense beside a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from random import Random
 
     from cpufit.runtimes.base import LoadOptions
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _MASKED = np.finfo(np.float32).min
+
+
+def drawn(random: Random, vocab: int, count: int) -> list[int]:
+    """Return so many random ids: the same prompt again and again would flatter caches."""
+    return [random.randrange(vocab) for _ in range(count)]
 
 
 def check_alone(options: LoadOptions) -> None:

@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.errors import UnsupportedError
-from cpufit.runtimes.base import Work
-from cpufit.runtimes.describing import tokens_of
-from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model, resolved
-from cpufit.runtimes.openvino_sense import OpenVinoSense
+from cpufit.runtimes.base import Stepping, Work
+from cpufit.runtimes.openvino.opening import compile_model, in_place, infer, read_model, resolved
+from cpufit.runtimes.openvino.sense import OpenVinoSense
+from cpufit.runtimes.tokens import drawn, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _CROSS, _PAST, _PRESENT = "cross.", "past.", "present."
 _DRAWN_STEPS = 64
 
 
-class OpenVinoWriterSession:
+class OpenVinoWriterSession(Stepping):
     """A sense and a writer, loaded together; 'prefill' does both, 'encode' the sense alone."""
 
     def __init__(self, core: Any, artifact: Artifact, options: LoadOptions) -> None:
@@ -46,17 +45,6 @@ class OpenVinoWriterSession:
         self.settings: Mapping[str, str] = resolved(core, compiled, 1)
         self.notes: tuple[str, ...] = ()
 
-    def prepare(self, step: Step) -> Work:
-        """Return the work of a step: 'encode', 'prefill' after encoding, or 'decode'."""
-        if step.kind == "encode":
-            return Work(run=self._sense.run, items=1)
-        if step.kind == "prefill":
-            return self._prefill(step)
-        if step.kind == "decode":
-            ids = cycle(step.ids or self._draw(_DRAWN_STEPS))
-            return Work(run=lambda: self._write([next(ids)]), items=1)
-        raise UnsupportedError(f"this model does no {step.kind!r} step", "it encodes and writes")
-
     def inputs(self) -> dict[str, Array]:
         """Return the sense's inputs by name; what is written there is what it reads next."""
         return self._sense.inputs
@@ -69,7 +57,17 @@ class OpenVinoWriterSession:
         """Free both graphs; the session cannot be used afterwards."""
         del self._sense, self._writers, self._current
 
-    def _prefill(self, step: Step) -> Work:
+    def encode(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Take the picture or sound in, alone."""
+        return Work(run=self._sense.run, items=1)
+
+    def decode(self, step: Step) -> Work:
+        """Write one more token."""
+        ids = cycle(step.ids or self._draw(_DRAWN_STEPS))
+        return Work(run=lambda: self._write([next(ids)]), items=1)
+
+    def prefill(self, step: Step) -> Work:
+        """Take the picture or sound in, and write the prompt."""
         ids = step.ids or self._draw(step.tokens)
 
         def run() -> None:
@@ -100,4 +98,4 @@ class OpenVinoWriterSession:
         return in_place(np.zeros((1, heads, 0, depth), np.float32))
 
     def _draw(self, count: int) -> list[int]:
-        return [self._random.randrange(self._vocab) for _ in range(count)]
+        return drawn(self._random, self._vocab, count)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpufit.errors import UnsupportedError
-from cpufit.runtimes.base import Work
-from cpufit.runtimes.describing import has_sense
-from cpufit.runtimes.openvino import compile_model, in_place, infer, read_model, resolved
-from cpufit.runtimes.openvino_sense import OpenVinoSense
+from cpufit.runtimes.base import Stepping, Work
+from cpufit.runtimes.openvino.opening import compile_model, in_place, infer, read_model, resolved
+from cpufit.runtimes.openvino.sense import OpenVinoSense
+from cpufit.runtimes.tokens import drawn, has_sense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
@@ -33,7 +33,7 @@ _ONE_BEAM = in_place(np.zeros(1, np.int32))
 _DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
 
 
-class OpenVinoDecoderSession:
+class OpenVinoDecoderSession(Stepping):
     """A compiled model with one infer request, which holds the cache of all sequences.
 
     A prompt fills one sequence. To decode several, one step outside the clock hands its cache to
@@ -66,22 +66,6 @@ class OpenVinoDecoderSession:
         self.settings: Mapping[str, str] = resolved(core, self._compiled, 1)
         self.notes: tuple[str, ...] = ()
 
-    def prepare(self, step: Step) -> Work:
-        """Get ready for a prompt or a token; see `Step`.
-
-        Ids given to 'decode' are one per sequence for each token, and are used round and round.
-        Raises UnsupportedError for any other step.
-        """
-        if step.kind == "prefill":
-            return self._prefill(step)
-        if step.kind == "decode":
-            return self._decode(step)
-        if step.kind == "encode" and self._sense:
-            return Work(run=self._sense.run, items=1)
-        raise UnsupportedError(
-            f"a language model does no {step.kind!r} step", "measure it with a prompt"
-        )
-
     def inputs(self) -> dict[str, Array]:
         """Return those of the sense; a language model's ids come with each step."""
         return self._sense.inputs if self._sense else {}
@@ -108,7 +92,8 @@ class OpenVinoDecoderSession:
         self._hidden = 0  # places of the cache that are masked
         self._shared = False  # whether all sequences have a cache
 
-    def _prefill(self, step: Step) -> Work:
+    def prefill(self, step: Step) -> Work:
+        """Get ready for a prompt, in an empty cache."""
         self._begin()
         ids = step.ids or self._draw(step.tokens)
         count = self._rows + len(ids)
@@ -127,7 +112,8 @@ class OpenVinoDecoderSession:
 
         return Work(run=run, items=len(ids))
 
-    def _decode(self, step: Step) -> Work:
+    def decode(self, step: Step) -> Work:
+        """Get ready for tokens; ids are one per sequence for each, used round and round."""
         self._share_prompt()
         count = self._sequences
         given = np.array(step.ids or self._draw(_DRAWN_STEPS * count), np.int64)
@@ -165,8 +151,18 @@ class OpenVinoDecoderSession:
         if tokens > self._context:
             raise RuntimeError(f"{tokens} tokens do not fit the context of {self._context}")
 
-    def _draw(self, count: int) -> Sequence[int]:
-        return [self._random.randrange(self._vocab) for _ in range(count)]
+    def _draw(self, count: int) -> list[int]:
+        return drawn(self._random, self._vocab, count)
+
+
+class OpenVinoSeeingSession(OpenVinoDecoderSession):
+    """The same, told about a picture first; 'prefill' has taking it in inside."""
+
+    _sense: OpenVinoSense
+
+    def encode(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Take the picture in, alone."""
+        return Work(run=self._sense.run, items=1)
 
 
 def _check_context(model: Any, tokens: int) -> None:

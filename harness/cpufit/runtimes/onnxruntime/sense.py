@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
-from cpufit.runtimes.describing import check_alone, sense_file
-from cpufit.runtimes.onnx_setup import open_session, runner
-from cpufit.runtimes.tensors import make_input
+from cpufit.runtimes.inputs import make_input
+from cpufit.runtimes.onnxruntime.opening import open_session, runner
+from cpufit.runtimes.tokens import check_alone, sense_file
 
 if TYPE_CHECKING:
     from cpufit.runtimes.base import LoadOptions
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 FIXED = {"batch": 1}  # there is one picture

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpufit.errors import DataError, UnsupportedError
-from cpufit.runtimes.base import Work
-from cpufit.runtimes.describing import has_sense
-from cpufit.runtimes.onnx_sense import OnnxSense
-from cpufit.runtimes.onnx_setup import open_session, resolved, runner
+from cpufit.runtimes.base import Stepping, Work
+from cpufit.runtimes.onnxruntime.opening import open_session, resolved, runner
+from cpufit.runtimes.onnxruntime.sense import OnnxSense
+from cpufit.runtimes.tokens import drawn, has_sense
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cpufit.runtimes.base import LoadOptions, Step
-    from cpufit.runtimes.tensors import Array
+    from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact
 
 _DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
@@ -31,7 +31,7 @@ _PAST, _PRESENT = "past_key_values.", "present."
 _ROWS = "image_rows"
 
 
-class OnnxDecoderSession:
+class OnnxDecoderSession(Stepping):
     """A loaded language model with a cache for `options.batch` sequences."""
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
@@ -60,23 +60,6 @@ class OnnxDecoderSession:
         }
         self.notes: tuple[str, ...] = ()
 
-    def prepare(self, step: Step) -> Work:
-        """Get ready for a prompt or a token; see `Step`.
-
-        With several sequences a prompt fills the first; 'decode', which must then be prepared
-        after the prompt has run, copies it to the others. Ids of 'decode' are one per sequence for
-        each token, and are used round and round.
-        """
-        if step.kind == "prefill":
-            return self._prefill(step)
-        if step.kind == "decode":
-            return self._decode(step)
-        if step.kind == "encode" and self._sense:
-            return Work(run=self._sense.run, items=1)
-        raise UnsupportedError(
-            f"a language model does no {step.kind!r} step", "measure it with a prompt"
-        )
-
     def inputs(self) -> dict[str, Array]:
         """Return those of the sense; a language model's ids come with each step."""
         return self._sense.inputs if self._sense else {}
@@ -89,7 +72,8 @@ class OnnxDecoderSession:
         """Free the model and its cache; the session cannot be used afterwards."""
         del self._prompt, self._next, self._session, self._cache
 
-    def _prefill(self, step: Step) -> Work:
+    def prefill(self, step: Step) -> Work:
+        """Get ready for a prompt; with several sequences it fills the first."""
         ids = np.array([step.ids or self._draw(step.tokens)], np.int64)
         items, count = ids.shape[1], self._seen + ids.shape[1]
         self._filled = 0
@@ -110,7 +94,11 @@ class OnnxDecoderSession:
 
         return Work(run=run, items=items)
 
-    def _decode(self, step: Step) -> Work:
+    def decode(self, step: Step) -> Work:
+        """Get ready for tokens, after the prompt has run: it is copied to all sequences.
+
+        Ids are one per sequence for each token, and are used round and round.
+        """
         self._share_prompt()
         count, binding = self._sequences, self._next
         given = step.ids or self._draw(_DRAWN_STEPS * count)
@@ -149,9 +137,18 @@ class OnnxDecoderSession:
                 buffer[1:, :, : self._filled] = buffer[:1, :, : self._filled]
         self._shared = True
 
-    def _draw(self, count: int) -> Sequence[int]:
-        vocab = self._logits.shape[-1]
-        return [self._random.randrange(vocab) for _ in range(count)]
+    def _draw(self, count: int) -> list[int]:
+        return drawn(self._random, self._logits.shape[-1], count)
+
+
+class OnnxSeeingSession(OnnxDecoderSession):
+    """The same, told about a picture first; 'prefill' has taking it in inside."""
+
+    _sense: OnnxSense
+
+    def encode(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
+        """Take the picture in, alone."""
+        return Work(run=self._sense.run, items=1)
 
 
 def _check_context(session: Any, options: LoadOptions) -> None:

@@ -1,0 +1,22 @@
+"""Injected timings on an injected clock: the whole line runs in a second, without any model."""
+
+from __future__ import annotations
+
+from cpufit.runtimes.engine import Build, Engine
+from cpufit.schema import PRECISIONS
+
+ENGINE = Engine(
+    name="fake",
+    title="injected timings, for tests",
+    packages=(),
+    extra="",
+    builds=(
+        Build(
+            families=("llm", "encoder", "vision", "ocr", "multimodal"),
+            precisions=PRECISIONS,
+            builder="timings",
+        ),
+    ),
+    suffixes=(".json",),
+    invented=True,
+)
