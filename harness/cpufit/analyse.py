@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpufit import disturbance, intervals, stats, units
+from cpufit.precisions import precision
+from cpufit.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,38 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpufit.intervals import Estimate
-    from cpufit.schema import Memory, Precision, Record, Series, Thresholds, Verdict
-
-LABELS = {
-    "latency": "latency",
-    "ttft": "TTFT",
-    "tpot": "TPOT",
-    "encode": "encoder alone",
-    "prefill": "prefill",
-    "decode": "decode",
-    "batch": "batch",
-    "frame": "frame",
-    "preprocess": "preprocessing",
-    "inference": "inference",
-    "postprocess": "postprocessing",
-    "energy": "energy",
-    "energy_ttft": "energy of the prompt, per token",
-    "energy_tpot": "energy per generated token",
-}
-
-FRAME_STAGES = ("preprocess", "inference", "postprocess")  # of a frame, which counts whole
-
-# Cosine to float32 below which more is lost than by rounding. Rounding alone leaves samples of the
-# catalog's language models 0.86 to 0.99 at 4 bits (groups of 32 to 128) and 0.999 at 8 bits; random
-# weights suffer more from it than trained ones. Saturating 8-bit products can cost far more.
-LOWEST_COSINE: dict[Precision, float] = {
-    "fp32": 0.9999,
-    "fp16": 0.999,
-    "bf16": 0.999,
-    "int8": 0.99,
-    "int4": 0.8,
-    "q4_0": 0.8,
-}
+    from cpufit.quantities import Quantity
+    from cpufit.schema import Memory, Record, Series, Thresholds, Verdict
 
 FEWEST_QUIET = 3  # processes nothing disturbed, for the disturbed ones to be left out
 _WORST_FIRST: tuple[Verdict, ...] = ("over", "undecided", "under")
@@ -72,9 +44,14 @@ class Metric:
     holds: tuple[tuple[int, Verdict], ...] = ()  # frames per second, and whether it keeps up
 
     @property
+    def quantity(self) -> Quantity:
+        """What it is a figure of."""
+        return quantity(self.name)
+
+    @property
     def label(self) -> str:
         """What a person calls it: 'TTFT at 128 tokens', 'latency', 'decode x4'."""
-        return label_of(self.name, self.size)
+        return self.quantity.label_at(self.size)
 
     @property
     def p50(self) -> float:
@@ -149,7 +126,7 @@ class Row:
     @property
     def inexact(self) -> bool:
         """Whether the outputs are farther from float32's than the precision explains."""
-        lowest = LOWEST_COSINE[self.record.cell.precision]
+        lowest = precision(self.record.cell.precision).lowest_cosine
         return self.cosine is not None and self.cosine < lowest
 
     @property
@@ -209,14 +186,6 @@ class Flag:
         return f"{metric.n} samples are too few"
 
 
-def label_of(name: str, size: int) -> str:
-    """Return what a person calls a series."""
-    words = LABELS[name]
-    if name in ("ttft", "prefill"):
-        return f"{words} at {size} tokens"
-    return f"{words} x{size}" if name in ("decode", "batch") else words
-
-
 def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
     """Sum up every cell, measured or not, in the order given."""
     cells: dict[tuple[str, str, str], list[Record]] = {}
@@ -224,13 +193,6 @@ def rows(records: Iterable[Record], thresholds: Thresholds) -> list[Row]:
         key = (record.run_id, record.host.fingerprint, record.cell.id)
         cells.setdefault(key, []).append(record)
     return [_row(tuple(found), thresholds) for found in cells.values()]
-
-
-def rate_unit(name: str) -> str:
-    """Return what a series' rate counts: 'tokens/s', 'FPS', '/s'."""
-    if name in ("tpot", "decode", "prefill", "ttft"):
-        return "tokens/s"
-    return "FPS" if name == "frame" else "/s"
 
 
 def host_names(cpus: Mapping[str, str]) -> dict[str, str]:
@@ -292,7 +254,7 @@ def _metrics(used: Sequence[Record], thresholds: Thresholds, disturbed: bool) ->
     found: dict[tuple[str, int], list[Series]] = {}
     for record in used:
         for series in record.outcome.series:
-            if series.values and series.name in LABELS:
+            if quantity(series.name) and series.values:
                 found.setdefault((series.name, series.size), []).append(series)
     return tuple(_metric(every, thresholds, disturbed) for every in found.values())
 
@@ -332,11 +294,10 @@ def _threshold_ns(name: str, thresholds: Thresholds) -> float:
     """Only one-stream latencies are interactive; batches and energy have no threshold."""
     limits_ms = {
         "latency": thresholds.latency_ms,
-        "frame": thresholds.latency_ms,
         "ttft": thresholds.ttft_ms,
         "tpot": thresholds.tpot_ms,
     }
-    return limits_ms.get(name, 0.0) * units.NS_PER_MS
+    return limits_ms.get(quantity(name).limit, 0.0) * units.NS_PER_MS
 
 
 def _rate(items: int, values: NDArray[np.float64]) -> float:

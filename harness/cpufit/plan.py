@@ -10,12 +10,14 @@ from cpufit import runtimes
 from cpufit.artifacts.routes import route_of
 from cpufit.catalog.names import split
 from cpufit.errors import UnsupportedError, UsageError, unknown
-from cpufit.schema import PRECISIONS, WEIGHTS, Cell, Select
+from cpufit.precisions import PRECISIONS
+from cpufit.schema import WEIGHTS, Cell, Select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cpufit.schema import Model, Precision, Scenario, Settings
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model, Scenario, Settings
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from cpufit.precisions import Precision  # noqa: TC001 - read by pydantic as the program runs
 from cpufit.shapes import (  # read by pydantic as the program runs
     FORBID_UNKNOWN,
     Decoder,  # noqa: TC001
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 4
 
-# 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M.
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "q4_0"]
 Weights = Literal["synthetic", "real"]
 Family = Literal["llm", "encoder", "vision", "ocr", "multimodal"]
 Task = Literal["generate", "describe", "infer"]
@@ -50,7 +49,6 @@ Status = Literal[
     "crashed",  # died of a signal
 ]
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int4", "q4_0")
 WEIGHTS: tuple[Weights, ...] = ("synthetic", "real")
 
 

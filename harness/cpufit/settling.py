@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.analyse import FRAME_STAGES
-
 if TYPE_CHECKING:
     from cpufit.analyse import Metric, Row
     from cpufit.schema import Budget
@@ -38,6 +36,6 @@ def _open(row: Row, budget: Budget) -> list[Metric]:
     return [
         metric
         for metric in row.metrics
-        if metric.name not in FRAME_STAGES
+        if not metric.quantity.stage_of
         and (metric.estimate.half_width > budget.half_width or metric.verdict == "undecided")
     ]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
-    from cpufit.schema import Artifact, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Artifact
 
 REQUEST = Request(model=pick("mistral-7b"), precision="int4", runtime="fake", weights="synthetic")
 PROCESSES = multiprocessing.get_context("spawn")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cpufit.artifacts.gguf.mix import Mix
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 # tensors, then bytes of F16 and BF16, Q8_0, Q4_0 and Q4_K_M
 FACTS = {

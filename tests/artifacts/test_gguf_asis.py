@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
     Make = Callable[[Precision], Path]
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpufit.artifacts.base import Built
-    from cpufit.schema import Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model
 
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.onnxruntime

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 HEADER = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
 MILITARY_UNIFORM = 652  # of ImageNet's 1000 classes

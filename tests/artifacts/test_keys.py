@@ -13,7 +13,7 @@ from cpufit.catalog import pick
 from cpufit.shapes import LATER
 
 if TYPE_CHECKING:
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 # As the first version of cpufit made them, every package at version '1'. They must never change.
 KEYS: tuple[tuple[str, Precision, str, str], ...] = (

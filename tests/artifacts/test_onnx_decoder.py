@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp32")
 DECODERS = [name for name, model in load_models().items() if model.family == "llm"]

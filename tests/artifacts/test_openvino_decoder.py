@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import Built
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
     Places = dict[str, tuple[str, int, int]]
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Built
+    from cpufit.precisions import Precision
     from cpufit.runtimes.inputs import Array
     from cpufit.runtimes.openvino.one_pass import OpenVinoPassSession
-    from cpufit.schema import Model, Precision
+    from cpufit.schema import Model
 
 pytestmark = [pytest.mark.openvino, pytest.mark.onnxruntime]
 

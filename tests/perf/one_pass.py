@@ -16,7 +16,8 @@ from cpufit.paths import cache_root
 if TYPE_CHECKING:
     from tests.perf.pairs import Figures
 
-    from cpufit.schema import Artifact, Precision, Weights
+    from cpufit.precisions import Precision
+    from cpufit.schema import Artifact, Weights
 
 SECONDS = 4
 THREADS = len(os.sched_getaffinity(0))

@@ -19,7 +19,7 @@ from tests.perf.pairs import in_turns, quote
 from cpufit.artifacts import cache
 from cpufit.catalog import pick
 from cpufit.paths import cache_root
-from cpufit.schema import PRECISIONS
+from cpufit.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from tests.perf.pairs import Figures

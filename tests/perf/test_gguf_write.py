@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 MODEL = "tinyllama-1.1b"
 TENSOR_BYTES: dict[Precision, int] = {"int4": 667_078_656, "int8": 1_169_072_128}

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")

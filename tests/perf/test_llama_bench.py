@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.perf.pairs import Figures
 
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 pytestmark = pytest.mark.llama_cpp
 

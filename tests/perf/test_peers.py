@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from tests.perf.pairs import Figures
 
-    from cpufit.schema import Artifact, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Artifact
 
     Peer = Callable[[Artifact, int, float], Figures]
 

@@ -14,7 +14,8 @@ import pytest
 from tests.samples import RECORD
 
 from cpufit import store
-from cpufit.schema import PRECISIONS, Series
+from cpufit.precisions import PRECISIONS
+from cpufit.schema import Series
 from cpufit.tables import table, write
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from cpufit.schema import Artifact, Cell, Host, Memory, Numerics, Outcome, Record, Series
 
 if TYPE_CHECKING:
-    from cpufit.schema import Family, Precision, Status
+    from cpufit.precisions import Precision
+    from cpufit.schema import Family, Status
 
 MS = 1e6
 MB = 1_000_000

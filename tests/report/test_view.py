@@ -10,6 +10,7 @@ import pytest
 
 from cpufit import analyse
 from cpufit.config import load_suite
+from cpufit.errors import DataError
 from cpufit.report import cells, html, view
 from cpufit.schema import Numerics, Series
 from tests.report import samples
@@ -257,9 +258,9 @@ def test_command_repeats_the_thread_counts(settings: Settings) -> None:
     assert page.command == "cpufit run --suite again.toml --threads 2 --threads 4"
 
 
-def test_unknown_series_is_left_out_not_fatal(settings: Settings) -> None:
+def test_a_figure_that_nobody_knows_is_an_error_not_silence(settings: Settings) -> None:
     record = samples.infer_records(5)[0]
     odd = Series(name="itl", unit="ns", size=1, items=1, values=(1.0,))
     odd_only = replace(record, outcome=replace(record.outcome, series=(odd,)))
-    block = view.page([odd_only], settings).hosts[0]
-    assert block.over_heading == "Over the threshold: 0 of 0 judged cases"
+    with pytest.raises(DataError, match="a figure called 'itl', which this cpufit does not know"):
+        view.page([odd_only], settings)

@@ -19,8 +19,9 @@ from cpufit.runtimes.base import LoadOptions, Step
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cpufit.precisions import Precision
     from cpufit.runtimes.base import Session
-    from cpufit.schema import Artifact, Model, Precision
+    from cpufit.schema import Artifact, Model
 
 ORT = pytest.param("onnxruntime", marks=pytest.mark.onnxruntime)
 OPENVINO = pytest.param("openvino", marks=pytest.mark.openvino)

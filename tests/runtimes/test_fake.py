@@ -15,10 +15,11 @@ from cpufit.artifacts import timings
 from cpufit.artifacts.base import Request
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UsageError
+from cpufit.precisions import PRECISIONS
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.runtimes.fake.runtime import FakeRuntime
 from cpufit.runtimes.fake.timings import read_timings
-from cpufit.schema import PRECISIONS, Artifact
+from cpufit.schema import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from cpufit.precisions import Precision
     from cpufit.runtimes.llama_cpp.decoder import LlamaSession
-    from cpufit.schema import Precision
 
     Make = Callable[[str, Precision], Artifact]
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
+    from cpufit.precisions import Precision
     from cpufit.runtimes.onnxruntime.decoder import OnnxDecoderSession
-    from cpufit.schema import Artifact, Precision
+    from cpufit.schema import Artifact
     from cpufit.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]

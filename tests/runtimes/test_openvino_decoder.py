@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cpufit.networks.decoder.pools import Floats
+    from cpufit.precisions import Precision
     from cpufit.runtimes.openvino.decoder import OpenVinoDecoderSession
-    from cpufit.schema import Artifact, Precision
+    from cpufit.schema import Artifact
     from cpufit.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]

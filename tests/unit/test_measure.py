@@ -17,8 +17,9 @@ from cpufit.schema import Budget, Cell, Scenario
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cpufit.precisions import Precision
     from cpufit.runtimes.inputs import Array
-    from cpufit.schema import Precision, Procedure
+    from cpufit.schema import Procedure
 
 MS = 1_000_000
 PRECISION: Precision = "int4"

@@ -27,9 +27,10 @@ from tests.samples import RECORD
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cpufit.precisions import Precision
     from cpufit.runtimes.base import LoadOptions, Step
     from cpufit.runtimes.inputs import Array
-    from cpufit.schema import Job, Model, Precision, Record, Weights
+    from cpufit.schema import Job, Model, Record, Weights
 
 LANGUAGE = [model for model in load_models().values() if model.decoder]
 ARTIFACT = Artifact(key="k", path="/x", size_bytes=1, parameters=1, format="f", recipe="r")

@@ -14,7 +14,7 @@ from cpufit.catalog import load_models, with_variants
 from cpufit.errors import UsageError
 from cpufit.paths import data_root
 from cpufit.plan import Selection
-from cpufit.schema import PRECISIONS
+from cpufit.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from cpufit.schema import Cell

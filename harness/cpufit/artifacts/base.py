@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.schema import Input, Model, Precision, Weights
+    from cpufit.precisions import Precision
+    from cpufit.schema import Input, Model, Weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ from cpufit.units import size
 
 if TYPE_CHECKING:
     from cpufit.artifacts.base import Builder, Built
-    from cpufit.schema import Model, Precision, Weights
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model, Weights
 
 
 def request_of(

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpufit.artifacts.base import Builder
+    from cpufit.precisions import Precision
     from cpufit.runtimes.engine import Engine
-    from cpufit.schema import Family, Model, Precision, Weights
+    from cpufit.schema import Family, Model, Weights
 
 
 def route_of(model: Model, precision: Precision, runtime: str, weights: Weights) -> Build:

@@ -10,25 +10,17 @@ import json
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
+from cpufit.precisions import precision
 from cpufit.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Precision
 
 NAME = "cpufit.artifacts.timings"
 VERSION = 1
 
-_BYTES: dict[Precision, float] = {
-    "fp32": 4,
-    "fp16": 2,
-    "bf16": 2,
-    "int8": 1,
-    "int4": 0.5,
-    "q4_0": 0.5,
-}
 _MS_PER_S = NS_PER_S // NS_PER_MS
 _MACS_PER_S = 10e9  # of fp32; other precisions in proportion to their bytes
 _BYTES_PER_S = 10e9  # read from memory
@@ -65,9 +57,9 @@ def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder
 
 
 def _text(request: Request) -> str:
-    model, width = request.model, _BYTES[request.precision]
+    model, width = request.model, precision(request.precision).bytes
     weight_bytes = model.parameters * width
-    work_ms = model.macs / _MACS_PER_S * _MS_PER_S * width / _BYTES["fp32"]
+    work_ms = model.macs / _MACS_PER_S * _MS_PER_S * width / precision("fp32").bytes
     values = {"load_ms": weight_bytes / _LOAD_BYTES_PER_S * _MS_PER_S, "first_ms": work_ms / 2}
     if model.task != "infer":
         values["prefill_ms_per_token"] = work_ms

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from cpufit import config, units
 from cpufit.catalog import load_models, standard
 from cpufit.errors import UnsupportedError
+from cpufit.precisions import PRECISIONS
 from cpufit.probes import doctor
 from cpufit.probes.doctor import Check
 from cpufit.report.terminal import table
 from cpufit.runtimes import engines
-from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cpufit import stats
-from cpufit.analyse import FRAME_STAGES, LABELS, label_of
 from cpufit.margins import MARGINS, Margins  # noqa: TC001 - likewise
+from cpufit.quantities import quantity
 from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def kind_of(name: str) -> Kind:
 def changes_of(before: Outcome, after: Outcome) -> Values:
     """Return the median of ln(after / before) over the slices of either, by quantity."""
     old, new = (
-        {label_of(s.name, s.size): s.values for s in outcome.series if s.name in LABELS}
+        {quantity(s.name).label_at(s.size): s.values for s in outcome.series}
         for outcome in (before, after)
     )
     return {
@@ -109,9 +109,9 @@ def settled(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]])
 def values_of(outcome: Outcome) -> Values:
     """Return what one process came to: medians in ns or J, bytes, instructions per item."""
     found = {
-        label_of(s.name, s.size): stats.percentile(s.values, 0.5)
+        quantity(s.name).label_at(s.size): stats.percentile(s.values, 0.5)
         for s in outcome.series
-        if s.values and s.name in LABELS and s.name not in FRAME_STAGES
+        if s.values and not quantity(s.name).stage_of
     }
     counted = {
         name: value for name, value in outcome.counters.items() if name.startswith("instructions")

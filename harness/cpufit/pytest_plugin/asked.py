@@ -11,16 +11,18 @@ from cpufit import config, plan
 from cpufit.artifacts.asis import precision_of
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import UsageError, unknown
+from cpufit.precisions import PRECISIONS
 from cpufit.probes.host import default_threads
 from cpufit.pytest_plugin import limits
 from cpufit.runtimes import engine_of, reading, suffixes
-from cpufit.schema import PRECISIONS, WEIGHTS, Select
+from cpufit.schema import WEIGHTS, Select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cpufit.precisions import Precision
     from cpufit.pytest_plugin.limits import Limit
-    from cpufit.schema import Cell, Model, Precision, Scenario, Thresholds, Weights
+    from cpufit.schema import Cell, Model, Scenario, Thresholds, Weights
 
 _KEYWORDS = ("model", "runtime", "precision", "weights", "threads", "prompt_tokens")
 _PROMPT_TOKENS = 128  # as tiers count TTFT

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from cpufit import stats, units
+from cpufit.quantities import QUANTITIES
 from cpufit.run import here
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from cpufit.analyse import Metric, Row
 
-# What stands for a cell in which nobody waits for a single request.
-_OTHERWISE = ("decode", "batch", "energy_tpot", "energy")
 _SECONDS, _JOULES, _GIGABYTES = "s", "J", "GB"
 # Facts of which a difference explains another fingerprint.
 _TELLING = (
@@ -90,7 +89,7 @@ def headline(row: Row) -> Headline:
     # It brings matplotlib, which collecting must not wait for.
     from cpufit.report.figures import response
 
-    others = (row.metric(name) for name in _OTHERWISE)
+    others = (row.metric(quantity.name) for quantity in QUANTITIES if quantity.speed)
     metric = response(row) or next(filter(None, others), None)
     if metric is None:
         return _memory(row)

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, stats, units
+from cpufit import stats, units
+from cpufit.precisions import precision
+from cpufit.quantities import QUANTITIES, quantity
 from cpufit.report.figures import response
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def rate_words(metric: Metric) -> str:
     """Return 'decode 10.2 tokens/s' without the name: what one second brings."""
     if not metric.rate:
         return ""
-    return f"{units.significant(metric.rate)} {analyse.rate_unit(metric.name)}"
+    return f"{units.significant(metric.rate)} {metric.quantity.per_second}"
 
 
 def _value(metric: Metric, value: float) -> str:
@@ -137,8 +139,8 @@ def _value(metric: Metric, value: float) -> str:
 
 def _speed(row: Row) -> Metric | None:
     """Return the metric the row's rate comes from."""
-    names = ("tpot", "decode", "batch", "latency", "frame", "prefill", "energy_tpot", "energy")
-    return next((metric for name in names if (metric := row.metric(name))), None)
+    named = (row.metric(quantity.name) for quantity in QUANTITIES if quantity.speed)
+    return next(filter(None, named), None)
 
 
 def _response_words(row: Row, main: Metric | None) -> tuple[str, ...]:
@@ -196,7 +198,7 @@ def _format(row: Row) -> str:
 def _cosine_words(row: Row) -> tuple[str, ...]:
     if row.cosine is None:
         return ("",)
-    lowest = analyse.LOWEST_COSINE[row.record.cell.precision]
+    lowest = precision(row.record.cell.precision).lowest_cosine
     words = units.cosine(row.cosine)
     return (words, f"below {lowest:g}") if row.inexact else (words,)
 
@@ -210,7 +212,7 @@ def _worst_words(row: Row) -> str:
     worst = verdict(row)
     found = [metric for metric in row.metrics if metric.verdict == worst]
     metric = max(found, key=lambda metric: metric.ratio)
-    what = f"TTFT@{metric.size}" if metric.name == "ttft" else metric.label
+    what = metric.quantity.short_at(metric.size)
     return f"{what}: {units.significant(metric.ratio, 2)}x"
 
 
@@ -284,9 +286,9 @@ def _process_table(row: Row) -> list[list[str]]:
         [
             f"{record.repeat + 1}, {record.recorded_at[11:19]}",
             ", ".join(
-                f"{analyse.LABELS[s.name]} {_series_median(s)}"
+                f"{quantity(s.name).label} {_series_median(s)}"
                 for s in record.outcome.series
-                if s.values and s.name in analyse.LABELS
+                if s.values
             )
             or record.outcome.status,
             "; ".join(row.disturbances.get(record.repeat, ())),

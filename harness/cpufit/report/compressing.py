@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import units
+from cpufit.quantities import QUANTITIES
 from cpufit.report.figures import newest, response
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _response(row: Row, parent: Row | None) -> Words:
     metric = response(row)
     if metric is None:
         return ("",)
-    small = [f"TTFT@{metric.size}"] if metric.name == "ttft" else []
+    small = [metric.quantity.short_at(metric.size)] if metric.quantity.sized else []
     other = parent.metric(metric.name, metric.size) if parent else None
     if other:
         small.append(_speed(other.p50 / metric.p50))
@@ -137,7 +138,8 @@ def _per_second(row: Row, parent: Row | None) -> Words:
 
 
 def _rated(row: Row) -> Metric | None:
-    return row.metric("tpot") or row.metric("frame") or row.metric("latency")
+    named = (row.metric(q.name) for q in QUANTITIES if q.bought and not q.flow)
+    return next(filter(None, named), None)
 
 
 def _speed(ratio: float) -> str:

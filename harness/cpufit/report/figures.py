@@ -63,12 +63,8 @@ def newest(table: Sequence[Row]) -> list[Row]:
 
 def response(row: Row) -> Metric | None:
     """Return what a user waits for: the latency, or TTFT at the shortest prompt."""
-    prompts = [metric for metric in row.metrics if metric.name == "ttft"]
-    return (
-        row.metric("latency")
-        or row.metric("frame")
-        or min(prompts, key=lambda m: m.size, default=None)
-    )
+    waited = [metric for metric in row.metrics if metric.quantity.waited]
+    return min(waited, key=lambda metric: metric.size, default=None)
 
 
 # ------------------------------------------------------------------------------------ response time
@@ -102,7 +98,7 @@ def _responses(name: str, measured: Sequence[Row]) -> Drawing | None:
 
 def _strip(axes: Axes, top: float, row: Row, metric: Metric, drawn: Sequence[float]) -> None:
     colour = _COLOURS[metric.verdict]
-    what = f"TTFT@{metric.size} " if metric.name == "ttft" else ""
+    what = f"{metric.quantity.short_at(metric.size)} " if metric.quantity.sized else ""
     _name(axes, top, row, f"{what}{metric.figure_name} {units.duration(metric.figure)}", colour)
     # One path for all samples (broken by NaN) takes a tenth of the bytes of one marker each.
     gap = [np.nan] * len(drawn)

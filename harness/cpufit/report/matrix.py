@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
+from cpufit.precisions import order
 from cpufit.report.figures import newest
-from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cpufit.analyse import Metric, Row
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
     Column = tuple[str, Precision]  # runtime and precision
     Case = tuple[str, str]  # card and kind of weights
@@ -177,7 +177,7 @@ def _column(row: Row) -> Column:
 
 def _order(column: Column) -> tuple[str, int]:
     """Sort by runtime, then from few bits to many."""
-    return column[0], -PRECISIONS.index(column[1])
+    return column[0], order(column[1])
 
 
 def _size(row: Row) -> tuple[int, str, str]:

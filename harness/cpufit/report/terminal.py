@@ -155,17 +155,13 @@ def _sentences(title: str, lines: Sequence[str]) -> list[RenderableType]:
 
 
 def _figure(metric: Metric) -> str:
-    sure = cells.plus_minus(metric)
-    if metric.unit == "j":
-        return f"{metric.label} {units.amount(metric.p50, metric.unit)}{sure}"
-    if metric.name in ("prefill", "decode"):
-        return f"{metric.label} {units.significant(metric.rate)} tokens/s{sure}"
-    if metric.name == "batch":
-        return f"{metric.label} {units.significant(metric.rate)} items/s{sure}"
-    if metric.name == "tpot":
-        return f"{units.significant(metric.rate)} tokens/s{sure}"
-    names = {"ttft": f"TTFT@{metric.size}", "encode": metric.label}
-    return f"{names.get(metric.name, 'p50')} {units.duration(metric.p50)}{sure}"
+    words = metric.quantity.line.format(
+        label=metric.label,
+        size=metric.size,
+        amount=units.amount(metric.p50, metric.unit),
+        rate=units.significant(metric.rate),
+    )
+    return words + cells.plus_minus(metric)
 
 
 def _scenario(record: Record) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import analyse, sizing, units
+from cpufit.precisions import PRECISIONS, label, precision
 from cpufit.report import cells, compressing, figures, matrix
 from cpufit.report.figures import response
 
@@ -121,7 +122,7 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
             ("TPOT", units.duration(limits.tpot_ms * units.NS_PER_MS)),
         ),
         lowest=tuple(
-            (p.upper(), f"{v:g}") for p, v in analyse.LOWEST_COSINE.items() if p != "fp32"
+            (label(p), f"{precision(p).lowest_cosine:g}") for p in PRECISIONS if p != "fp32"
         ),
         hosts=tuple(blocks),
         cells=tuple(rows),
@@ -232,9 +233,9 @@ def _inexact_heading(rows: Sequence[Row]) -> str:
 
 def inexact_words(row: Row) -> str:
     """Say how far outputs are from float32's, and what their precision should keep."""
-    precision = row.record.cell.precision
-    lowest = analyse.LOWEST_COSINE[precision]
-    return f"cosine {units.cosine(row.cosine or 0.0)}, {precision.upper()} should keep {lowest:g}"
+    name = row.record.cell.precision
+    lowest = precision(name).lowest_cosine
+    return f"cosine {units.cosine(row.cosine or 0.0)}, {label(name)} should keep {lowest:g}"
 
 
 def against(flag: Flag) -> str:

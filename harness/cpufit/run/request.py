@@ -15,15 +15,16 @@ from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import MARGINS
 from cpufit.plan import Selection
+from cpufit.precisions import PRECISIONS
 from cpufit.probes.host import default_threads
 from cpufit.runtimes import engines, reading, suffixes
-from cpufit.schema import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.margins import Margins
-    from cpufit.schema import Budget, Cell, Model, Precision, Scenario, Select, Suite, Thresholds
+    from cpufit.precisions import Precision
+    from cpufit.schema import Budget, Cell, Model, Scenario, Select, Suite, Thresholds
 
 SUITES = ("quick",)
 

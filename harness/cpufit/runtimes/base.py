@@ -15,8 +15,9 @@ from cpufit.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cpufit.precisions import Precision
     from cpufit.runtimes.inputs import Array
-    from cpufit.schema import Artifact, Precision
+    from cpufit.schema import Artifact
 
 
 Kind = Literal["infer", "encode", "prefill", "decode"]

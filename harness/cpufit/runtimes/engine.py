@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpufit.schema import Family, Model, Precision, Weights
+    from cpufit.precisions import Precision
+    from cpufit.schema import Family, Model, Weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ from cpufit.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpufit.schema import Artifact, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Artifact
 
     Nanoseconds = dict[str, float]  # median by name of the series
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from cpufit import analyse, intervals, stats, units
 from cpufit.errors import UsageError, unknown
-from cpufit.schema import PRECISIONS, Family
+from cpufit.precisions import order
+from cpufit.schema import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     Name = tuple[str, int]  # of a figure, with its size
 
 Kind = Literal["less", "more", "same", "unknown"]
-_PRICED = ("tpot", "decode", "batch", "latency", "frame")
 _FAMILIES: tuple[Family, ...] = get_args(Family)
 MEMORY = "peak memory"
 
@@ -281,7 +281,7 @@ def _order(of: Sequence[Row | None]) -> tuple[Any, ...]:
     parameters = max(row.record.parameters for row in rows)
     return (
         _FAMILIES.index(record.family), parameters, cell.card, cell.weights, cell.runtime,
-        -PRECISIONS.index(cell.precision), cell.scenario, cell.batch, cell.threads,
+        order(cell.precision), cell.scenario, cell.batch, cell.threads,
     )  # fmt: skip
 
 
@@ -314,7 +314,7 @@ def _labels(row: Row) -> Iterable[tuple[Name, str]]:
 
 def _metrics(row: Row) -> list[Metric]:
     """Return what is compared: a frame as a whole, not its stages."""
-    return [metric for metric in row.metrics if metric.name not in analyse.FRAME_STAGES]
+    return [metric for metric in row.metrics if not metric.quantity.stage_of]
 
 
 # ----------------------------------------------------------------------------------------- figures
@@ -385,10 +385,12 @@ def _words(metric: Metric, side: Side) -> tuple[str, ...]:
     """Return the median with its interval, and what a dollar buys."""
     value = units.amount(metric.p50, metric.unit)
     words = (value + units.plus_minus(metric.estimate.half_width),)
-    if side.price is None or metric.name not in _PRICED:
+    if side.price is None or not metric.quantity.bought:
         return words
-    unit = analyse.rate_unit(metric.name)
-    return (*words, f"{units.significant(metric.rate / side.price)} {unit} per USD")
+    return (
+        *words,
+        f"{units.significant(metric.rate / side.price)} {metric.quantity.per_second} per USD",
+    )
 
 
 def _logs(values: Sequence[float]) -> NDArray[np.float64]:

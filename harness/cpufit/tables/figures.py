@@ -247,9 +247,9 @@ def _there_are(every: _Taken) -> str:
     names = {str(every.name.at(i)) for i in np.unique(every.name.codes, return_index=True)[1]}
     sizes = {
         f"{name}@{size}"
-        for name in names & {"ttft", "prefill"}
+        for name in names & metrics.SIZED
         for size in np.unique(every.size[every.name.codes == every.name.values.index(name)])
     }
     rates = {rate for rate, of in metrics.RATES.items() if names & set(of)} - {"prefill"}
-    found = sizes | rates | (names & set(metrics.NAMES) - {"ttft", "prefill"})
+    found = sizes | rates | (names & set(metrics.NAMES) - metrics.SIZED)
     return f"there are: {', '.join(sorted(found))}" if found else "choose another --metric"

@@ -6,20 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cpufit import analyse, units
+from cpufit import units
 from cpufit.errors import UsageError, unknown
+from cpufit.quantities import QUANTITIES, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Kind = Literal["median", "rate", "memory", "file", "load", "cosine"]
 
-_MEDIANS = tuple("latency ttft tpot encode frame preprocess inference postprocess".split())
+_MEDIANS = tuple(q.name for q in QUANTITIES if q.unit == "ns" and not q.flow)
 RATES = {
-    "tokens/s": ("tpot",),
-    "prefill": ("prefill",),
-    "throughput": ("batch", "decode"),
-    "fps": ("frame",),
+    name: tuple(q.name for q in QUANTITIES if q.rate == name)
+    for name in dict.fromkeys(q.rate for q in QUANTITIES if q.rate)
 }
 _JOULES = {
     "energy": ("energy", "energy_tpot"),
@@ -32,13 +31,7 @@ _OTHERS: dict[str, tuple[Kind, str]] = {
     "load": ("load", "load"),
     "cosine": ("cosine", "cosine to fp32"),
 }
-_RATE_TITLES = {
-    "tokens/s": "generated tokens per second",
-    "prefill": "prefill",
-    "throughput": "throughput",
-    "fps": "camera frames per second",
-}
-_SIZED = ("ttft", "prefill")  # by the length of their prompt
+SIZED = {q.name for q in QUANTITIES if q.sized == "tokens"}  # by the length of their prompt
 NAMES = (*_MEDIANS, *RATES, *_JOULES, *_OTHERS)
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "median": ("series",),
@@ -64,7 +57,7 @@ class Metric:
     @property
     def sized(self) -> bool:
         """Whether it depends on a prompt's length."""
-        return self.name in _SIZED
+        return self.name in SIZED
 
     @property
     def full_name(self) -> str:
@@ -86,9 +79,9 @@ class Metric:
     def title(self) -> str:
         """What a person calls it: 'TTFT at 128 tokens, p90'."""
         if self.kind == "rate":
-            words = _RATE_TITLES[self.name]
+            words = quantity(self.series[0]).rate_title
         elif self.kind == "median":
-            words = analyse.LABELS[self.series[0]]
+            words = quantity(self.series[0]).label
         else:
             words = _OTHERS[self.name][1]
         if self.size is not None:
@@ -109,7 +102,7 @@ class Metric:
     def words(self, value: float, series: str) -> str:
         """Return a value as the report writes it, taken from that series."""
         if self.kind == "rate":
-            return f"{units.significant(value)} {analyse.rate_unit(series)}"
+            return f"{units.significant(value)} {quantity(series).per_second}"
         if self.unit in _WRITTEN:
             return _WRITTEN[self.unit](value)
         return units.amount(value, self.unit)
@@ -127,7 +120,7 @@ def parse(text: str) -> Metric:
     kind = _kind(name)
     if share and kind != "median":
         raise UsageError(f"{name} has no percentiles", f"give --metric {name}")
-    if size and name not in _SIZED:
+    if size and name not in SIZED:
         raise UsageError(f"{name} has no prompt length", f"give --metric {name}")
     series = RATES.get(name) or _JOULES.get(name) or ((name,) if kind == "median" else ())
     return Metric(

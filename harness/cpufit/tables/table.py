@@ -10,7 +10,7 @@ import numpy as np
 
 from cpufit import units
 from cpufit.errors import UsageError, misread, unknown
-from cpufit.schema import PRECISIONS
+from cpufit.precisions import order
 from cpufit.tables import caption, figures, metrics, processes
 from cpufit.tables.processes import FIELDS, combined
 
@@ -218,7 +218,7 @@ def _rank(name: str, value: Any, parameters: int) -> tuple[float, str]:
     if name == "model":
         return parameters, value
     if name == "precision":
-        return -PRECISIONS.index(value), value
+        return order(value), value
     return (value, "") if isinstance(value, int) else (0, value)
 
 

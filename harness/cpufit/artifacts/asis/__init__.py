@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model
 
 NAME = "cpufit.artifacts.asis"
 VERSION = 1

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.asis.gguf_header import Header
-    from cpufit.schema import Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model
 
 _F16_BYTES = 2
 _FLOATS: dict[str, Precision] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}

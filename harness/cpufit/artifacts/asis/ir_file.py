@@ -17,7 +17,8 @@ from cpufit.errors import DataError, UnsupportedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.schema import Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model
 
 _NUMPY = {
     "f64": "float64",

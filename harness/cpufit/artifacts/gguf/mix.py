@@ -16,7 +16,7 @@ from cpufit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Built, Request
-    from cpufit.schema import Input, Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Input, Model
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cpufit.precisions import PRECISIONS
 from cpufit.runtimes.engine import Build, Engine
-from cpufit.schema import PRECISIONS
 
 ENGINE = Engine(
     name="fake",

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Model, Precision
+    from cpufit.precisions import Precision
+    from cpufit.schema import Model
     from cpufit.shapes import Decoder
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]

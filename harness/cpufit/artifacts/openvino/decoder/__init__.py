@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.artifacts.base import Request
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
     from cpufit.shapes import Decoder
 
 NAME = "cpufit.artifacts.openvino_decoder"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.openvino.decoder.formats import Constant
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.schema import Precision
+    from cpufit.precisions import Precision
     from cpufit.shapes import Decoder
 
 DECOMPRESSION = "/decompression"  # ends the names of conversions that only serve storage
