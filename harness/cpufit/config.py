@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import RANGE, judgeable
 from cpufit.paths import data_root
-from cpufit.schema import Budget, Scenario, Settings, Suite, Thresholds, Tier
+from cpufit.schema import Budget, Level, Levels, Settings, Suite, Tier
+from cpufit.schema.shapes import FORBID_UNKNOWN
+from cpufit.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -67,18 +71,69 @@ def parse_tables(
 
 @cache
 def load_settings() -> Settings:
-    """Read `scenarios.toml`."""
-    path = data_root() / "scenarios.toml"
-    data = read_toml(path)
-    extra = sorted(set(data) - {"scenario", "budget", "thresholds", "tier"})
+    """Read `scenarios.toml`, all but its scenarios."""
+    path, data = _scenarios_toml()
+    known = ("scenario", "budget", "verdicts", "level", "tier")
+    extra = sorted(set(data) - set(known))
     if extra:
-        known = ("scenario", "budget", "thresholds", "tier")
         raise UsageError(f"{path}: {unknown('table', extra[0], known)}")
     return Settings(
-        scenarios=parse_tables(Scenario, data.get("scenario", {}), path, "scenario"),
         budgets=parse_tables(Budget, data.get("budget", {}), path, "budget"),
-        thresholds=parse(Thresholds, data.get("thresholds", {}), path, ("thresholds",)),
+        levels=_levels(data, path),
         tiers=tuple(parse_tables(Tier, data.get("tier", {}), path, "tier").values()),
+    )
+
+
+def load_tables(name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the path of `scenarios.toml` and its tables [NAME....], for who reads them."""
+    path, data = _scenarios_toml()
+    return path, data.get(name, {})
+
+
+@cache
+def _scenarios_toml() -> tuple[Path, dict[str, Any]]:
+    path = data_root() / "scenarios.toml"
+    return path, read_toml(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LevelTable:
+    """A level of service as the file has it: what each figure may come to."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    latency_ms: float = 0.0  # of one inference
+    ttft_ms: float = 0.0  # at each prompt length
+    tpot_ms: float = 0.0
+    fps: tuple[int, ...] = ()  # camera frames per second, each a level of its own
+
+    def levels(self) -> Iterator[Level]:
+        for limit in ("latency", "ttft", "tpot"):
+            if ms := getattr(self, f"{limit}_ms"):
+                yield Level(name=self.name, limit=limit, most_ns=ms * NS_PER_MS)
+        for rate in self.fps:
+            yield Level(name=f"{rate} FPS", limit="frame", most_ns=NS_PER_S / rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdicts:
+    """What is held against a level, and how sure one must be."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    percentile: float
+    confidence: float
+
+
+def _levels(data: dict[str, Any], path: Path) -> Levels:
+    tables = parse_tables(_LevelTable, data.get("level", {}), path, "level")
+    how = parse(_Verdicts, data.get("verdicts", {}), path, ("verdicts",))
+    return Levels(
+        levels=tuple(level for table in tables.values() for level in table.levels()),
+        percentile=how.percentile,
+        confidence=how.confidence,
     )
 
 

@@ -27,7 +27,7 @@ class Quantity:
     rate: str = ""  # what tables call its rate; '' where they show none
     rate_title: str = ""
     flow: bool = False  # shown as a rate only: nobody waits for one of it
-    limit: str = ""  # the threshold that it is held against
+    limits: tuple[str, ...] = ()  # by which levels name what it may come to; the first is usual
     stage_of: str = ""  # what it is a part of, which alone is judged and compared
     waited: bool = False  # somebody waits for it to see a first answer
     speed: bool = False  # its rate, or energy, may stand for the cell
@@ -47,21 +47,22 @@ class Quantity:
 _TOKENS = "tokens/s"
 QUANTITIES = (
     Quantity(
-        name="latency", label="latency", limit="latency", line="p50 {amount}", waited=True,
+        name="latency", label="latency", limits=("latency",), line="p50 {amount}", waited=True,
         speed=True, bought=True,
     ),
     Quantity(
-        name="ttft", label="TTFT", sized="tokens", short="TTFT@{size}", limit="ttft",
+        name="ttft", label="TTFT", sized="tokens", short="TTFT@{size}", limits=("ttft",),
         line="TTFT@{size} {amount}", per_second=_TOKENS, waited=True,
     ),
     Quantity(
-        name="tpot", label="TPOT", limit="tpot", line="{rate} tokens/s", per_second=_TOKENS,
+        name="tpot", label="TPOT", limits=("tpot",), line="{rate} tokens/s", per_second=_TOKENS,
         rate="tokens/s", rate_title="generated tokens per second", speed=True, bought=True,
     ),
     Quantity(name="encode", label="encoder alone"),
     Quantity(
-        name="frame", label="frame", limit="latency", line="p50 {amount}", per_second="FPS",
-        rate="fps", rate_title="camera frames per second", waited=True, speed=True, bought=True,
+        name="frame", label="frame", limits=("latency", "frame"), line="p50 {amount}",
+        per_second="FPS", rate="fps", rate_title="camera frames per second", waited=True,
+        speed=True, bought=True,
     ),
     Quantity(name="preprocess", label="preprocessing", stage_of="frame"),
     Quantity(name="inference", label="inference", stage_of="frame"),

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit.artifacts import asis, cache, storage, timings
-from cpufit.artifacts.base import Built, Request
+from cpufit.artifacts import cache, storage, timings
+from cpufit.artifacts.base import Built
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import DataError
 from cpufit.run import fit
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from cpufit.precisions import Precision
     from cpufit.schema import Artifact
 
-REQUEST = Request(model=pick("mistral-7b"), precision="int4", runtime="fake", weights="synthetic")
+REQUEST = Order(
+    builder="timings",
+    model=pick("mistral-7b"),
+    precision="int4",
+    runtime="fake",
+    weights="synthetic",
+)
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -44,7 +51,7 @@ def _folder(artifact: Artifact) -> Path:
 def _fill(root: Path, count: int = 3) -> list[Artifact]:
     """Make artifacts of about equal size, last used a minute apart, the oldest first."""
     precisions: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32")
-    made = [cache.make(replace(REQUEST, precision=p), timings, root) for p in precisions[:count]]
+    made = [cache.make(replace(REQUEST, precision=p), root) for p in precisions[:count]]
     for age, artifact in enumerate(reversed(made), 1):
         then = time.time() - 60 * age
         os.utime(_folder(artifact) / storage.CARD, (then, then))
@@ -53,32 +60,32 @@ def _fill(root: Path, count: int = 3) -> list[Artifact]:
 
 # ------------------------------------------------------------------------------------- whole or not
 def test_made_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.find(REQUEST, timings, tmp_path) is None
-    made = cache.make(REQUEST, timings, tmp_path)
-    assert cache.find(REQUEST, timings, tmp_path) == made
+    assert cache.find(REQUEST, tmp_path) is None
+    made = cache.make(REQUEST, tmp_path)
+    assert cache.find(REQUEST, tmp_path) == made
     monkeypatch.setattr(timings, "build", None)  # a second build would now raise
-    assert cache.make(REQUEST, timings, tmp_path) == made
+    assert cache.make(REQUEST, tmp_path) == made
     assert _names(tmp_path) == [made.key]
 
 
 def test_whatever_changes_the_bytes_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {cache.make(REQUEST, timings, tmp_path).key}
-    keys.add(cache.make(replace(REQUEST, precision="int8"), timings, tmp_path).key)
+    keys = {cache.make(REQUEST, tmp_path).key}
+    keys.add(cache.make(replace(REQUEST, precision="int8"), tmp_path).key)
     other = replace(REQUEST.model, macs=1)
-    keys.add(cache.make(replace(REQUEST, model=other), timings, tmp_path).key)
-    keys.add(cache.make(replace(REQUEST, model=pick("mistral-7b@ffn60")), timings, tmp_path).key)
+    keys.add(cache.make(replace(REQUEST, model=other), tmp_path).key)
+    keys.add(cache.make(replace(REQUEST, model=pick("mistral-7b@ffn60")), tmp_path).key)
     monkeypatch.setattr(timings, "VERSION", timings.VERSION + 1)
-    keys.add(cache.make(REQUEST, timings, tmp_path).key)
+    keys.add(cache.make(REQUEST, tmp_path).key)
     assert len(keys) == 5
 
 
 def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     Path(made.path).write_bytes(b"short")
-    assert cache.find(REQUEST, timings, tmp_path) is None
-    assert cache.make(REQUEST, timings, tmp_path) == made
+    assert cache.find(REQUEST, tmp_path) is None
+    assert cache.make(REQUEST, tmp_path) == made
     assert Path(made.path).stat().st_size == made.size_bytes
     assert _names(tmp_path) == [made.key]
 
@@ -86,23 +93,23 @@ def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
 def test_a_builder_that_dies_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(request: Request, folder: Path) -> Built:
+    def die(request: Order, folder: Path) -> Built:
         (folder / "half").write_bytes(b"x")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(timings, "build", die)
     with pytest.raises(KeyboardInterrupt):
-        cache.make(REQUEST, timings, tmp_path)
+        cache.make(REQUEST, tmp_path)
     assert _names(tmp_path) == []
 
 
 def test_a_full_disk_is_said_with_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(request: Request, folder: Path) -> Built:
+    def full(request: Order, folder: Path) -> Built:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(timings, "build", full)
     with pytest.raises(DataError, match=r"disk is full: mistral-7b needs .*--cache"):
-        cache.make(REQUEST, timings, tmp_path)
+        cache.make(REQUEST, tmp_path)
 
 
 def test_weights_beside_the_file_count_and_nothing_else(tmp_path: Path) -> None:
@@ -120,18 +127,18 @@ def test_weights_beside_the_file_count_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_files_beside_a_model_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def two_files(request: Request, folder: Path) -> Built:
+    def two_files(request: Order, folder: Path) -> Built:
         (folder / "model.onnx").write_bytes(b"graph")
         (folder / "model.onnx.data").write_bytes(b"weights")
         (folder / "genai_config.json").write_bytes(b"{}")
         return Built(file=folder / "model.onnx", parameters=1, format="f", recipe="r")
 
     monkeypatch.setattr(timings, "build", two_files)
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     assert made.size_bytes == len(b"graphweights")
     assert (_folder(made) / "genai_config.json").is_file()
     (_folder(made) / "model.onnx.data").write_bytes(b"cut")
-    assert cache.find(REQUEST, timings, tmp_path) is None
+    assert cache.find(REQUEST, tmp_path) is None
 
 
 # ----------------------------------------------------------------------------- several processes
@@ -139,14 +146,14 @@ def _make_slowly(root: Path, started: Event, go: Event, found: Queue[object]) ->
     """Build in a process of its own, in two halves."""
     build = timings.build
 
-    def slowly(request: Request, folder: Path) -> Built:
-        (folder / f"{request.model.name}.json").write_text("half")
+    def slowly(order: Order, folder: Path) -> Built:
+        (folder / f"{order.model.name}.json").write_text("half")
         started.set()
         go.wait(60)
-        return build(request, folder)
+        return build(order, folder)
 
     timings.build = slowly
-    found.put(cache.make(REQUEST, timings, root))
+    found.put(cache.make(REQUEST, root))
 
 
 def _hold(artifact: Artifact, root: Path, started: Event, go: Event) -> None:
@@ -165,9 +172,9 @@ def test_two_processes_may_build_the_same_and_the_first_result_stays(tmp_path: P
     for maker, event in zip(makers, started, strict=True):
         maker.start()
         assert event.wait(60)
-    assert cache.find(REQUEST, timings, tmp_path) is None  # nobody sees a half
+    assert cache.find(REQUEST, tmp_path) is None  # nobody sees a half
     storage.sweep(tmp_path)  # nor takes one for a dead process's
-    first = cache.make(REQUEST, timings, tmp_path)
+    first = cache.make(REQUEST, tmp_path)
     inode = Path(first.path).stat().st_ino
     go.set()
     assert [found.get(timeout=60) for _ in makers] == [first, first]
@@ -179,7 +186,7 @@ def test_two_processes_may_build_the_same_and_the_first_result_stays(tmp_path: P
 
 
 def test_what_a_process_uses_is_not_removed_until_it_ends(tmp_path: Path) -> None:
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     started, go = PROCESSES.Event(), PROCESSES.Event()
     user = PROCESSES.Process(target=_hold, args=(made, tmp_path, started, go))
     user.start()
@@ -195,7 +202,7 @@ def test_what_a_process_uses_is_not_removed_until_it_ends(tmp_path: Path) -> Non
 
 
 def test_two_users_at_once(tmp_path: Path) -> None:
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     with storage.held(made, tmp_path):
         with storage.held(made, tmp_path):
             pass
@@ -204,7 +211,7 @@ def test_two_users_at_once(tmp_path: Path) -> None:
 
 
 def test_what_was_removed_before_its_use_is_said(tmp_path: Path) -> None:
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     storage.remove(_folder(made), tmp_path)
     with (
         pytest.raises(DataError, match=r"mistral-7b.json was removed .* just now; run again"),
@@ -218,7 +225,7 @@ def test_clearing_while_others_build_and_use_never_shows_a_half(tmp_path: Path) 
 
     def use() -> None:
         while not stop.is_set():
-            made = cache.make(REQUEST, timings, tmp_path)
+            made = cache.make(REQUEST, tmp_path)
             try:
                 with storage.held(made, tmp_path):
                     if Path(made.path).stat().st_size != made.size_bytes:
@@ -242,7 +249,7 @@ def test_clearing_while_others_build_and_use_never_shows_a_half(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", [".making-abc", ".gone-1-2"])
 def test_what_dead_processes_left_is_swept(tmp_path: Path, name: str) -> None:
-    made = cache.make(REQUEST, timings, tmp_path)
+    made = cache.make(REQUEST, tmp_path)
     left = tmp_path / "artifacts" / name
     left.mkdir()
     (left / "half").write_bytes(b"x" * 999)
@@ -255,7 +262,7 @@ def test_what_dead_processes_left_is_swept(tmp_path: Path, name: str) -> None:
 def test_entries_come_last_used_first(tmp_path: Path) -> None:
     old, middle, young = _fill(tmp_path)
     assert [e.folder.name for e in storage.entries(tmp_path)] == [young.key, middle.key, old.key]
-    cache.find(REQUEST, timings, tmp_path)  # int4: the oldest
+    cache.find(REQUEST, tmp_path)  # int4: the oldest
     assert [e.folder.name for e in storage.entries(tmp_path)] == [old.key, young.key, middle.key]
     first = storage.entries(tmp_path)[0]
     assert (first.model, first.precision, first.format) == ("mistral-7b", "int4", "int4")
@@ -264,7 +271,7 @@ def test_entries_come_last_used_first(tmp_path: Path) -> None:
 
 def test_entries_name_variants_and_what_is_damaged(tmp_path: Path) -> None:
     request = replace(REQUEST, model=pick("mistral-7b@lowrank4"), precision="q4_0")
-    made = cache.make(request, timings, tmp_path)
+    made = cache.make(request, tmp_path)
     (entry,) = storage.entries(tmp_path)
     assert (entry.model, entry.precision) == ("mistral-7b@lowrank4", "q4_0")
     (_folder(made) / storage.CARD).write_text("{")
@@ -315,8 +322,8 @@ def test_nothing_goes_where_it_would_not_be_enough(tmp_path: Path) -> None:
 
 def test_a_cell_that_outgrows_the_cache_is_skipped_with_the_numbers(tmp_path: Path) -> None:
     need = timings.estimate_bytes(REQUEST)
-    assert fit.too_large_to_make(REQUEST, timings, tmp_path, need) is None
-    found = fit.too_large_to_make(REQUEST, timings, tmp_path, need - 1)
+    assert fit.too_large_to_make(REQUEST, tmp_path, need) is None
+    found = fit.too_large_to_make(REQUEST, tmp_path, need - 1)
     assert found
     assert found.status == "skipped"
     assert re.search(r"needs \d+ B of the cache, which may hold \d+ B and has 0 B", found.reason)
@@ -328,10 +335,17 @@ def test_a_file_of_the_users_own_needs_no_room(tmp_path: Path) -> None:
     path.write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
     made = _fill(tmp_path)
     model = model_of_file(path)
-    request = Request(model=model, precision="fp32", runtime="fake", weights="real", real_file=path)
-    assert fit.too_large_to_make(request, asis, tmp_path, 1) is None
+    request = Order(
+        builder="timings",
+        model=model,
+        precision="fp32",
+        runtime="fake",
+        weights="real",
+        real_file=path,
+    )
+    assert fit.too_large_to_make(request, tmp_path, 1) is None
     assert len(_names(tmp_path)) == len(made)
-    artifact = cache.make(request, asis, tmp_path)
+    artifact = cache.make(request, tmp_path)
     storage.remove(storage.folder_of(tmp_path, artifact.key), tmp_path)
     with storage.held(artifact, tmp_path):  # the file lies elsewhere: nobody takes it away
         assert path.is_file()

@@ -22,7 +22,7 @@ from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.rope import factors, frequencies
 from cpufit.networks.decoder.tensors import Tensor, macs_per_token, parameters, tensors
 from cpufit.networks.widths import rank
-from cpufit.shapes import Decoder, RopeScaling
+from cpufit.schema.shapes import Decoder, RopeScaling
 
 if TYPE_CHECKING:
     from io import FileIO

@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import helper
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs, wire
 from cpufit.artifacts.samples import sample
 from cpufit.catalog import pick
@@ -18,6 +17,7 @@ from cpufit.networks.boxes import Boxes, anchors
 from cpufit.networks.families import vision_graph
 from cpufit.networks.graph import Graph
 from cpufit.networks.sources import Synthetic
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,13 @@ NAME = "faster-rcnn-r50-half"
 
 def build(side: int, folder: Path) -> Built:
     model = pick(f"{NAME}?size={side}")
-    request = Request(model=model, precision="fp32", runtime="onnxruntime", weights="synthetic")
+    request = Order(
+        builder="onnx.graphs",
+        model=model,
+        precision="fp32",
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
     return graphs.build(request, folder)
 
 

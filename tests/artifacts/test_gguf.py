@@ -18,7 +18,6 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from cpufit.artifacts import gguf
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.gguf import decoders, encoders, mix
 from cpufit.artifacts.gguf.formats import rounded, stored_bytes
 from cpufit.artifacts.gguf.mix import mix_of, type_of
@@ -28,8 +27,8 @@ from cpufit.networks import weights
 from cpufit.networks.decoder import pools
 from cpufit.networks.decoder.rope import factors
 from cpufit.networks.decoder.tensors import Tensor, tensors
-from cpufit.schema import Model
-from cpufit.shapes import Decoder, Encoder, RopeScaling
+from cpufit.schema import Model, Order
+from cpufit.schema.shapes import Decoder, Encoder, RopeScaling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,8 +144,10 @@ def tiny(decoder: Decoder | None = TINY, encoder: Encoder | None = None) -> Mode
     )
 
 
-def request(model: Model, precision: Precision) -> Request:
-    return Request(model=model, precision=precision, runtime="llama.cpp", weights="synthetic")
+def request(model: Model, precision: Precision) -> Order:
+    return Order(
+        builder="gguf", model=model, precision=precision, runtime="llama.cpp", weights="synthetic"
+    )
 
 
 def decoder_of(name: str) -> Decoder:

@@ -13,11 +13,10 @@ import pytest
 
 from cpufit.artifacts import asis, gguf
 from cpufit.artifacts.asis import gguf_file
-from cpufit.artifacts.base import Request
 from cpufit.catalog import model_of_file
 from cpufit.errors import DataError
-from cpufit.schema import Model
-from cpufit.shapes import Decoder
+from cpufit.schema import Model, Order
+from cpufit.schema.shapes import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,14 +53,21 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
             source="test",
             decoder=TINY,
         )
-        asked = Request(model=model, precision=precision, runtime="llama.cpp", weights="synthetic")
+        asked = Order(
+            builder="asis",
+            model=model,
+            precision=precision,
+            runtime="llama.cpp",
+            weights="synthetic",
+        )
         return gguf.build(asked, folder).file
 
     return build
 
 
-def request(file: Path) -> Request:
-    return Request(
+def request(file: Path) -> Order:
+    return Order(
+        builder="asis",
         model=model_of_file(file),
         precision="int4",
         runtime="llama.cpp",

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs, wire
 from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
@@ -19,7 +18,8 @@ from cpufit.errors import DataError, UnsupportedError, UsageError
 from cpufit.networks.families import graph_of
 from cpufit.networks.graph import Graph
 from cpufit.networks.sources import Stored, Synthetic
-from cpufit.shapes import Encoder
+from cpufit.schema import Order
+from cpufit.schema.shapes import Encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,13 @@ def small(name: str) -> Model:
 
 
 def build(model: Model, folder: Path, precision: Precision = "fp32") -> Built:
-    request = Request(model=model, precision=precision, runtime="onnxruntime", weights="synthetic")
+    request = Order(
+        builder="onnx.graphs",
+        model=model,
+        precision=precision,
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
     return graphs.build(request, folder)
 
 
@@ -186,7 +192,13 @@ def test_same_bytes_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_estimate_is_close(name: str, tmp_path: Path) -> None:
     model = card(name)
-    request = Request(model=model, precision="fp32", runtime="onnxruntime", weights="synthetic")
+    request = Order(
+        builder="onnx.graphs",
+        model=model,
+        precision="fp32",
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
     size = graphs.build(request, tmp_path).file.stat().st_size
     assert graphs.estimate_bytes(request) == pytest.approx(size, rel=0.02)
 

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +61,14 @@ def small(name: str) -> Model:
     return replace(model, vision=replace(model.vision, resolution=96))
 
 
-def request(model: Model, precision: Precision) -> Request:
-    return Request(model=model, precision=precision, runtime="onnxruntime", weights="synthetic")
+def request(model: Model, precision: Precision) -> Order:
+    return Order(
+        builder="onnx.graphs",
+        model=model,
+        precision=precision,
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
 
 
 def build(model: Model, folder: Path, precision: Precision) -> Built:

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.real import locate
 from cpufit.artifacts.torch_pickle import read
@@ -26,6 +25,7 @@ from cpufit.errors import DataError, UnavailableError
 from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Stored
 from cpufit.paths import cache_root
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from io import BufferedWriter
@@ -215,7 +215,8 @@ def test_recognises_a_uniform(
 ) -> None:
     """Symmetric padding would give 0.30 at fp32: the weights want TensorFlow's."""
     model = load_models()["efficientnet-lite0"]
-    request = Request(
+    request = Order(
+        builder="onnx.graphs",
         model=model,
         precision=precision,
         runtime="onnxruntime",

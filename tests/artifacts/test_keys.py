@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
-from cpufit.shapes import LATER
+from cpufit.schema.shapes import LATER
 
 if TYPE_CHECKING:
     from cpufit.precisions import Precision
@@ -45,8 +46,8 @@ def test_keys_are_those_of_the_first_version(
     name: str, precision: Precision, runtime: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_version", lambda package: "1")
-    request, module = cache.request_of(pick(name), precision, runtime, "synthetic", Path())
-    assert cache._key(request, module) == key
+    order = order_of(pick(name), precision, runtime, "synthetic", Path())
+    assert cache.key_of(order) == key
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models
@@ -17,6 +16,7 @@ from cpufit.errors import UsageError
 from cpufit.networks.counts import counts
 from cpufit.networks.families import graphs_of
 from cpufit.networks.sources import Synthetic
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,13 @@ def small(name: str) -> Model:
 
 
 def build(model: Model, folder: Path) -> Built:
-    request = Request(model=model, precision="fp32", runtime="onnxruntime", weights="synthetic")
+    request = Order(
+        builder="onnx.graphs",
+        model=model,
+        precision="fp32",
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
     return graphs.build(request, folder)
 
 
@@ -78,7 +84,8 @@ def test_files_are_valid(name: str, tmp_path: Path) -> None:
 
 def test_the_size_of_an_int8_form_is_foreseen(tmp_path: Path) -> None:
     """The disk must hold it, and the float form it is made from."""
-    request = Request(
+    request = Order(
+        builder="onnx.graphs",
         model=MODELS["whisper-tiny"],
         precision="int8",
         runtime="onnxruntime",

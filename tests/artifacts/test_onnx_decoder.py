@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import decoder
 from cpufit.artifacts.onnx.decoder.planes import BLOCK, CODES, FLOATS, SCALES, render
 from cpufit.artifacts.rounding import symmetric
@@ -22,8 +21,8 @@ from cpufit.catalog import load_models, pick
 from cpufit.errors import UnsupportedError
 from cpufit.networks.decoder import pools
 from cpufit.networks.decoder.tensors import tensors
-from cpufit.schema import Model
-from cpufit.shapes import Decoder
+from cpufit.schema import Model, Order
+from cpufit.schema.shapes import Decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +59,14 @@ def tiny(**changes: Any) -> Model:
     )
 
 
-def request(model: Model, precision: Precision) -> Request:
-    return Request(model=model, precision=precision, runtime="onnxruntime", weights="synthetic")
+def request(model: Model, precision: Precision) -> Order:
+    return Order(
+        builder="onnx.decoder",
+        model=model,
+        precision=precision,
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
 
 
 def places(graph: onnx.ModelProto) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,6 @@ from hypothesis.extra import numpy as arrays
 
 pytest.importorskip("openvino")
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.openvino import decoder
 from cpufit.artifacts.openvino.decoder import formats
 from cpufit.artifacts.openvino.decoder.graph import build_graph
@@ -26,8 +25,8 @@ from cpufit.artifacts.rounding import symmetric
 from cpufit.catalog import load_models, pick
 from cpufit.networks.decoder import pools
 from cpufit.networks.decoder.tensors import tensors
-from cpufit.schema import Model
-from cpufit.shapes import Decoder
+from cpufit.schema import Model, Order
+from cpufit.schema.shapes import Decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +69,14 @@ def tiny(name: str = "tiny", **changes: Any) -> Model:
     )
 
 
-def request(model: Model, precision: Precision) -> Request:
-    return Request(model=model, precision=precision, runtime="openvino", weights="synthetic")
+def request(model: Model, precision: Precision) -> Order:
+    return Order(
+        builder="openvino.decoder",
+        model=model,
+        precision=precision,
+        runtime="openvino",
+        weights="synthetic",
+    )
 
 
 def build(folder: Path, precision: Precision, model: Model | None = None) -> Built:
@@ -271,14 +276,17 @@ def test_another_name_has_other_weights_in_the_same_graph(tmp_path: Path) -> Non
 MEASURE = """
 import pathlib, sys
 from cpufit.artifacts.openvino import decoder as module
-from cpufit.artifacts.base import Request
+from cpufit.schema import Order
 from cpufit.probes.memory import resident
 from cpufit.schema import Model
-from cpufit.shapes import Decoder
+from cpufit.schema.shapes import Decoder
 decoder = Decoder(arch="llama", layers=6, hidden=2048, ffn=5632, heads=32, kv_heads=4, head_dim=64,
                   vocab=32000, context=2048)
 model = Model(name="m", title="", family="llm", parameters=0, macs=0, source="", decoder=decoder)
-request = Request(model=model, precision="fp16", runtime="openvino", weights="synthetic")
+request = Order(
+    builder="openvino.decoder", model=model, precision="fp16",
+    runtime="openvino", weights="synthetic",
+)
 module.build(request, pathlib.Path(sys.argv[1]))
 print(resident().peak_bytes)  # unlike ru_maxrss it knows nothing of the process that started this
 """

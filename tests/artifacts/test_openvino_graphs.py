@@ -12,14 +12,13 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 
-from cpufit.artifacts import cache
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.openvino import graphs as ir
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.schema import Artifact
+from cpufit.schema import Artifact, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +46,14 @@ def _small(name: str) -> Model:
     return replace(model, encoder=small)
 
 
-def _request(name: str, precision: Precision) -> Request:
-    return Request(model=_small(name), precision=precision, runtime="openvino", weights="synthetic")
+def _request(name: str, precision: Precision) -> Order:
+    return Order(
+        builder="openvino.graphs",
+        model=_small(name),
+        precision=precision,
+        runtime="openvino",
+        weights="synthetic",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +153,9 @@ def test_packages_that_decide_the_bytes() -> None:
 
 def test_bfloat16_is_the_float_file_computed_otherwise(tmp_path: Path) -> None:
     model = pick("resnet-50")
-    request, module = cache.request_of(model, "bf16", "openvino", "synthetic", tmp_path)
+    request = order_of(model, "bf16", "openvino", "synthetic", tmp_path)
     assert request.precision == "fp32"
-    assert module is ir
+    assert request.builder == "openvino.graphs"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -172,11 +177,14 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 from dataclasses import replace
 from cpufit.artifacts.openvino import graphs
-from cpufit.artifacts.base import Request
+from cpufit.schema import Order
 from cpufit.catalog import pick
 model = pick("squeezenet-1.1")
 model = replace(model, vision=replace(model.vision, resolution=64))
-request = Request(model=model, precision="int8", runtime="openvino", weights="synthetic")
+request = Order(
+    builder="openvino.graphs", model=model, precision="int8",
+    runtime="openvino", weights="synthetic",
+)
 graphs.build(request, Path(sys.argv[1]))
 assert not calls, calls
 assert "torch" not in sys.modules

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import graphs
 from cpufit.artifacts.samples import sample
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UsageError
 from cpufit.networks import unet
 from cpufit.networks.vision.yolo import DECODE
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,13 @@ def test_activations_have_a_sane_scale(
 ) -> None:
     monkeypatch.setattr(unet, "_WIDTHS", (32, 64, 64, 64))  # published: 3.4 GB
     model = small(name)
-    request = Request(model=model, precision="fp32", runtime="onnxruntime", weights="synthetic")
+    request = Order(
+        builder="onnx.graphs",
+        model=model,
+        precision="fp32",
+        runtime="onnxruntime",
+        weights="synthetic",
+    )
     built = graphs.build(request, tmp_path)
     sense = tmp_path / "sense.onnx"
     check(sense if sense.exists() else built.file, built.inputs)

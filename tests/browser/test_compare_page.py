@@ -32,7 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     other = [replace(record, host=board) for record in base[5:]]
     prices = {"ARM Cortex-A72": 60.0}
     file: Path = tmp_path_factory.mktemp("compare") / "compare.html"
-    found = compare([base, other], load_settings().thresholds, prices)
+    found = compare([base, other], load_settings().levels, prices)
     file.write_text(page.as_html(found), encoding="utf-8")
     return file.as_uri()
 

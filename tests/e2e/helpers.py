@@ -8,14 +8,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, config, store
+from cpufit import analysis, config, store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
 
 SLOW = {"load_ms": 5, "prefill_ms_per_token": 6, "decode_ms": 40, "jitter": 0.05}
 FAST = {"load_ms": 5, "first_ms": 9, "infer_ms": 4, "jitter": 0.05}
@@ -54,7 +54,7 @@ def cpufit(*words: str | Path, cwd: Path) -> Said:
 
 def cells(folder: Path) -> list[Row]:
     """Return the newest run's cells, each with its processes."""
-    return analyse.rows(store.read([store.newest(folder)]), config.load_settings().thresholds)
+    return analysis.rows(store.read([store.newest(folder)]), config.load_settings().levels)
 
 
 def set_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cpufit import analyse, config, store
+from cpufit import analysis, config, store
 from cpufit.pytest_plugin import marked, suite  # loaded once: numpy bears no second time
 from cpufit.run import child
 from cpufit.schema import Outcome
@@ -124,13 +124,13 @@ def test_each_cell_is_a_test_and_an_entry(
     assert facts["cpu_model"] == row.record.host.cpu_model
 
 
-def rows_of(folder: Path) -> dict[str, analyse.Row]:
+def rows_of(folder: Path) -> dict[str, analysis.Row]:
     records = store.read([store.newest(folder)])
-    rows = analyse.rows(records, config.load_settings().thresholds)
+    rows = analysis.rows(records, config.load_settings().levels)
     return {row.record.cell.id.rsplit("/", 1)[0]: row for row in rows}
 
 
-def medians_s(row: analyse.Row) -> list[float]:
+def medians_s(row: analysis.Row) -> list[float]:
     from statistics import median
 
     return [median(record.outcome.series[0].values) / 1e9 for record in row.used]

@@ -14,8 +14,10 @@ import pytest
 
 from cpufit import store
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
-from cpufit.config import load_settings
+from cpufit.measuring.procedures import procedure
+from cpufit.plan.scenarios import load_scenarios
 from cpufit.run import fit
 from cpufit.schema import Artifact, Cell, Input
 from tests.e2e.helpers import FAST, cells, cpufit, timings
@@ -138,18 +140,19 @@ def test_the_cache_is_shown_and_cleared(tmp_path: Path) -> None:
 
 
 def test_what_is_measured_stays_when_the_cache_is_cleared(tmp_path: Path) -> None:
-    from cpufit.artifacts import cache, storage
-    from cpufit.artifacts import timings as module
-    from cpufit.artifacts.base import Request
+    from cpufit.artifacts import storage
     from cpufit.catalog import pick
+    from cpufit.schema import Order
 
     root = tmp_path / "cache"
-    request = Request(model=pick("gpt2"), precision="int4", runtime="fake", weights="synthetic")
-    with storage.held(cache.make(request, module, root), root):
+    request = Order(
+        builder="gguf", model=pick("gpt2"), precision="int4", runtime="fake", weights="synthetic"
+    )
+    with storage.held(cache.make(request, root), root):
         said = cpufit("cache", "clear", "--cache", "cache", cwd=tmp_path)
     assert "kept gpt2 int4 (int4): a running process uses it" in said.out
     assert "0 artifacts removed" in said.out
-    assert cache.find(request, module, root)
+    assert cache.find(request, root)
 
 
 @pytest.mark.parametrize(
@@ -188,17 +191,16 @@ def test_a_bug_keeps_its_traceback_beside_the_results(tmp_path: Path) -> None:
 def test_a_hang_is_killed_after_the_budgets_time(tmp_path: Path) -> None:
     """The time-out itself is tested on the parent, with a second instead of minutes."""
     from cpufit.run import child
-    from cpufit.schema import Artifact, Budget, Cell, Job, Model, Scenario
+    from cpufit.schema import Artifact, Budget, Cell, Measure, Model
 
     path = timings(tmp_path, "hang", fail="hang", **FAST)
     cell = Cell(model="m", precision="fp32", runtime="fake", scenario="latency", threads=1)
-    job = Job(
-        task="measure",
+    job = Measure(
         cell=cell,
         model=Model(
             name="m", title="", family="vision", parameters=0, macs=0, source="", file=str(path)
         ),
-        scenario=Scenario(name="latency", title="", procedure="latency"),
+        scenario={"name": "latency", "title": "", "procedure": "latency"},
         budget=Budget(name="b", title="", samples=1, **SHORT),
         cache=str(tmp_path),
         artifact=Artifact(key="", path=str(path), size_bytes=1, parameters=0, format="", recipe=""),
@@ -291,10 +293,11 @@ def test_the_method_is_held_against_recorded_processes(tmp_path: Path) -> None:
 
 def _too_large(cell: Cell, tmp_path: Path, artifact: Artifact | None = None) -> str:
     """Return why the cell does not fit into 4 GB."""
-    scenario = load_settings().scenarios[cell.scenario]
+    scenario = load_scenarios()[cell.scenario]
     model, runtime = pick(cell.model), cell.runtime
-    request, module = cache.request_of(model, cell.precision, runtime, "synthetic", tmp_path)
-    found = fit.too_large_to_run(cell, model, scenario, artifact, request, module)
+    options = procedure(scenario.procedure).options(cell, scenario, model.task)
+    order = order_of(model, cell.precision, runtime, "synthetic", tmp_path)
+    found = fit.too_large_to_run(options, artifact, order)
     assert found is not None
     assert found.status == "skipped"
     assert "4.00 GB are available" in found.reason
@@ -365,7 +368,9 @@ def _wait_for_child(pid: int) -> int:
         import psutil
 
         children[:] = [
-            c.pid for c in psutil.Process(pid).children() if "cpufit.worker" in c.cmdline()
+            c.pid
+            for c in psutil.Process(pid).children()
+            if "cpufit.measuring.worker" in c.cmdline()
         ]
         return bool(children)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.paths import cache_root
 
@@ -49,8 +50,8 @@ for line in sys.stdin:
 def made(name: str, precision: Precision, runtime: str, weights: Weights = "synthetic") -> Artifact:
     """Return a catalog model's artifact from the user's cache, built where it is missing."""
     root = cache_root()
-    request, module = cache.request_of(pick(name), precision, runtime, weights, root)
-    return cache.make(request, module, root)
+    request = order_of(pick(name), precision, runtime, weights, root)
+    return cache.make(request, root)
 
 
 def medians(artifact: Artifact, runtime: str) -> Figures:

@@ -17,6 +17,7 @@ import pytest
 from tests.perf.pairs import in_turns, quote
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.paths import cache_root
 from cpufit.precisions import PRECISIONS
@@ -89,8 +90,8 @@ def file() -> Path:
     pytest.importorskip("onnxruntime_genai")
     assert PRECISION in PRECISIONS
     root = cache_root()
-    request, module = cache.request_of(pick(MODEL), PRECISION, "onnxruntime", "synthetic", root)
-    return Path(cache.make(request, module, root).path)
+    request = order_of(pick(MODEL), PRECISION, "onnxruntime", "synthetic", root)
+    return Path(cache.make(request, root).path)
 
 
 def _measure(file: Path, how: str) -> Figures:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.artifacts import gguf
-from cpufit.artifacts.base import Request
 from cpufit.catalog import pick
 from cpufit.networks.decoder import pools
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,8 +56,12 @@ def measure(benchmark: BenchmarkFixture, file: Path, write: Callable[[], object]
 @pytest.mark.parametrize("precision", TENSOR_BYTES)
 def test_write_gguf(benchmark: BenchmarkFixture, folder: Path, precision: Precision) -> None:
     file = folder / f"{MODEL}.gguf"
-    asked = Request(
-        model=pick(MODEL), precision=precision, runtime="llama.cpp", weights="synthetic"
+    asked = Order(
+        builder="gguf",
+        model=pick(MODEL),
+        precision=precision,
+        runtime="llama.cpp",
+        weights="synthetic",
     )
     size = measure(benchmark, file, lambda: gguf.build(asked, folder))
     assert size > TENSOR_BYTES[precision]

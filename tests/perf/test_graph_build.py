@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cpufit.precisions import Precision
 
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 pytestmark = [pytest.mark.onnxruntime, pytest.mark.openvino]
@@ -28,9 +29,9 @@ from cpufit.artifacts import cache
 from cpufit.catalog import pick
 
 name, precision, runtime, folder = sys.argv[1:]
-request, module = cache.request_of(pick(name), precision, runtime, "synthetic", Path(folder))
+request = order_of(pick(name), precision, runtime, "synthetic", Path(folder))
 start = time.perf_counter()
-made = cache.make(request, module, Path(folder))
+made = cache.make(request, Path(folder))
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(f"{name} {precision} {runtime}: {seconds:.1f} s, peak {peak:.0f} MiB, "

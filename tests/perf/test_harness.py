@@ -10,11 +10,13 @@ import psutil
 from tests.e2e.helpers import timings
 from tests.samples import RECORD
 
-from cpufit import config, measure, store
+from cpufit import config, store
 from cpufit.catalog import model_of_file
 from cpufit.cli.progress import Watcher
+from cpufit.measuring import probe
+from cpufit.plan.request import Plan
 from cpufit.run import flow
-from cpufit.run.request import Plan
+from cpufit.run.stages import Road, run_cell
 from cpufit.schema import Cell, Scenario
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ class Nobody:
     def planned(self, plan: object, done: object) -> None: ...
     def started(self, cell: object) -> None: ...
     def stage(self, text: str) -> None: ...
-    def finished(self, record: object) -> None: ...
+    def finished(self, row: object) -> None: ...
+    def rounded(self) -> None: ...
 
 
 def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
@@ -40,7 +43,7 @@ def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> No
     results = store.create(tmp_path / "run-1.parquet", "")
 
     def once() -> None:
-        made = flow.run_cell(cell, plan, place, Nobody(), {})
+        made = run_cell(cell, Road(plan=plan, place=place, say=Nobody().stage))
         assert made.outcome.status == "ok", made
         results.add([replace(RECORD, outcome=made.outcome, artifact=made.artifact)])
 
@@ -50,7 +53,7 @@ def test_fixed_cost_of_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> No
 def test_loop_overhead_per_iteration(benchmark: BenchmarkFixture) -> None:
     """100,000 timed runs of nothing: what the clock and the loop add. Divide by 100,000."""
     benchmark.pedantic(
-        lambda: measure._repeat(lambda: None, time.perf_counter_ns, 100_000), rounds=20
+        lambda: probe._repeat(lambda: None, time.perf_counter_ns, 100_000), rounds=20
     )
 
 
@@ -70,11 +73,10 @@ def test_parent_cpu_while_a_child_measures(
         console = Console(file=screen, force_terminal=True, width=120)
         with Watcher(console, config.load_settings()) as watcher:
             watcher.planned(plan, [])
-            flow.run_cell(cell, plan, place, watcher, {})  # once, so that imports are paid
+            road = Road(plan=plan, place=place, say=watcher.stage)
+            run_cell(cell, road)  # once, so that imports are paid
             before, start = psutil.Process().cpu_times(), time.perf_counter()
-            benchmark.pedantic(
-                lambda: flow.run_cell(cell, plan, place, watcher, {}), rounds=1, iterations=1
-            )
+            benchmark.pedantic(lambda: run_cell(cell, road), rounds=1, iterations=1)
             after, end = psutil.Process().cpu_times(), time.perf_counter()
     used = after.user + after.system - before.user - before.system
     benchmark.extra_info["core_share"] = share = used / (end - start)
@@ -107,6 +109,6 @@ def _fake_plan(folder: Path, **values: object) -> tuple[Plan, Cell]:
         models={model.name: model},
         scenarios={"latency": scenario},
         budget=config.load_settings().budgets["rapid"],
-        thresholds=config.load_settings().thresholds,
+        levels=config.load_settings().levels,
     )
     return plan, cell

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tests.samples import RECORD
 
-from cpufit import analyse
+from cpufit import analysis
 from cpufit.config import load_settings
 from cpufit.schema import Series
 
@@ -28,6 +28,6 @@ def test_intervals_of_5000_cells(benchmark: BenchmarkFixture) -> None:
             series = Series(name="latency", unit="ns", size=1, items=1, values=values)
             outcome = replace(RECORD.outcome, series=(series,))
             records.append(replace(RECORD, cell=cell, repeat=repeat, outcome=outcome))
-    limits = load_settings().thresholds
-    rows = benchmark.pedantic(lambda: analyse.rows(records, limits), rounds=3, iterations=1)
+    limits = load_settings().levels
+    rows = benchmark.pedantic(lambda: analysis.rows(records, limits), rounds=3, iterations=1)
     assert len(rows) == CELLS

@@ -20,6 +20,7 @@ from tests.perf.llama import GENERATE, PROMPT, REPETITIONS, THREADS, medians
 from tests.perf.pairs import in_turns, quote
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.paths import cache_root
 
@@ -71,8 +72,8 @@ def _run(*command: str) -> str:
 @pytest.fixture(scope="module")
 def file() -> str:
     root = cache_root()
-    request, module = cache.request_of(pick(MODEL), PRECISION, "llama.cpp", "synthetic", root)
-    return cache.make(request, module, root).path
+    request = order_of(pick(MODEL), PRECISION, "llama.cpp", "synthetic", root)
+    return cache.make(request, root).path
 
 
 def _theirs(program: Path, path: str) -> Figures:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cpufit import analyse, intervals
+from cpufit import analysis
 from cpufit.errors import CpufitError
+from cpufit.stats import intervals
 from cpufit.tables import page
 from cpufit.tables.compare import MEMORY, Ratio, compare
 from tests.report import samples
@@ -64,11 +65,11 @@ def mixed(settings: Settings) -> Comparison:
     failed = [replace(r, host=BOARD) for r in samples.unmeasured()]
     files = [*base(), samples.energy_record()], [*board[:-4], *failed]
     prices = {"ARM Cortex-A72": 60.0, samples.HOST.fingerprint: 900.0}
-    return compare(files, settings.thresholds, prices)
+    return compare(files, settings.levels, prices)
 
 
 def test_a_run_against_itself_is_the_same_everywhere(settings: Settings) -> None:
-    found = compare([base(), base()], settings.thresholds, {})
+    found = compare([base(), base()], settings.levels, {})
     assert len(lines(found)) > 10
     for line in lines(found):
         (ratio,) = line.ratios
@@ -80,8 +81,8 @@ def test_a_run_against_itself_is_the_same_everywhere(settings: Settings) -> None
 
 
 def test_a_ratio_is_that_of_the_intervals(settings: Settings) -> None:
-    found = compare([base(), on_board(1.5)], settings.thresholds, {})
-    table = analyse.rows(base(), settings.thresholds)
+    found = compare([base(), on_board(1.5)], settings.levels, {})
+    table = analysis.rows(base(), settings.levels)
     logs = np.log([np.median(r.outcome.series[0].values) for r in table[0].used])
     line = next(line for line in lines(found) if line.figure == "TTFT at 128 tokens")
     (ratio,) = line.ratios
@@ -103,7 +104,7 @@ def test_memory_of_processes_that_differ_agrees_with_its_ratio(settings: Setting
         [samples.scaled(one, 1.0, size, repeat=number) for number, size in enumerate(sizes)]
         for sizes in ((1.0, 1.0, 1.5), (1.5, 1.5, 1.5))
     ]
-    line = next(of for of in lines(compare(sides, settings.thresholds, {})) if of.figure == MEMORY)
+    line = next(of for of in lines(compare(sides, settings.levels, {})) if of.figure == MEMORY)
     (ratio,) = line.ratios
     assert ratio is not None
     before, after = (float(words.split()[0]) for (words,) in line.values)
@@ -120,7 +121,7 @@ def test_a_ratio_near_one_is_told_from_one(value: float, words: str) -> None:
 
 
 def test_a_geometric_mean_is_of_the_cells_and_narrower_than_each(settings: Settings) -> None:
-    found = compare([base(), on_board(0.5)], settings.thresholds, {})
+    found = compare([base(), on_board(0.5)], settings.levels, {})
     for block in found.blocks:
         for figure, (mean,) in block.means:
             mine = [line.ratios[0] for line in block.lines if line.figure == figure]
@@ -154,7 +155,7 @@ def test_geometric_means_of_equal_cells_hold_one_as_often_as_promised(settings: 
                     speed = float(random.lognormal(0, 0.1))
                     side.append(samples.scaled(record, speed, 1.0, repeat=repeat))
             sides.append(side)
-        found = compare(sides, settings.thresholds, {})
+        found = compare(sides, settings.levels, {})
         (mean,) = next(means for figure, means in found.blocks[0].means if figure == "latency")
         assert mean is not None
         outside += mean.kind != "same"
@@ -162,11 +163,11 @@ def test_geometric_means_of_equal_cells_hold_one_as_often_as_promised(settings: 
 
 
 def test_threads_may_differ_where_each_side_has_one_count(settings: Settings) -> None:
-    found = compare([base(), on_board(1.0, threads=2)], settings.thresholds, {})
+    found = compare([base(), on_board(1.0, threads=2)], settings.levels, {})
     assert all(line.cell.endswith("t4/2") for line in lines(found))
     swept = [replace(r, cell=replace(r.cell, threads=1)) for r in base()]
     with pytest.raises(CpufitError, match="no cell was measured on two sides"):
-        compare([[*base(), *swept], on_board(1.0, threads=2)], settings.thresholds, {})
+        compare([[*base(), *swept], on_board(1.0, threads=2)], settings.levels, {})
 
 
 def test_what_is_missing_says_why(settings: Settings) -> None:
@@ -181,7 +182,7 @@ def test_what_is_missing_says_why(settings: Settings) -> None:
 def test_one_process_has_a_ratio_without_an_interval(settings: Settings) -> None:
     one = samples.llm_records(8)
     twice = [samples.scaled(r, 2.0, 1.0) for r in one]
-    found = compare([one, twice], settings.thresholds, {})
+    found = compare([one, twice], settings.levels, {})
     ratio = lines(found)[0].ratios[0]
     assert ratio is not None
     assert ratio.words == "2.00 (no interval)"
@@ -197,7 +198,7 @@ def test_dollars_divide_the_rate(settings: Settings) -> None:
 
 
 def test_a_file_of_two_hosts_is_two_sides(settings: Settings) -> None:
-    found = compare([[*base(), *on_board(3.0)]], settings.thresholds, {})
+    found = compare([[*base(), *on_board(3.0)]], settings.levels, {})
     assert [side.host for side in found.sides] == [samples.HOST.cpu_model, "ARM Cortex-A72"]
 
 
@@ -212,7 +213,7 @@ def test_what_cannot_be_compared(
     settings: Settings, prices: dict[str, float], files: int, words: str
 ) -> None:
     with pytest.raises(CpufitError, match=re.escape(words)):
-        compare([base(), on_board(1.0)][:files], settings.thresholds, prices)
+        compare([base(), on_board(1.0)][:files], settings.levels, prices)
 
 
 @pytest.mark.parametrize("name", ["compare.txt", "compare.html"])
@@ -231,10 +232,10 @@ def test_what_is_shown_is_the_golden_one(
 def test_markup_of_users_stays_text(settings: Settings) -> None:
     evil = [replace(r, cell=replace(r.cell, model="<script>")) for r in base()]
     bold = [replace(r, cell=replace(r.cell, model="net[v1]")) for r in base()]
-    text = page.as_html(compare([evil, evil], settings.thresholds, {}))
+    text = page.as_html(compare([evil, evil], settings.levels, {}))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
-    text = terminal(compare([bold, bold], settings.thresholds, {}))
+    text = terminal(compare([bold, bold], settings.levels, {}))
     assert "net[v1]" in text
 
 
@@ -242,6 +243,6 @@ def test_a_figure_that_one_side_lacks_is_missing(settings: Settings) -> None:
     (record, *_) = samples.llm_records(32)
     series = tuple(s for s in record.outcome.series if (s.name, s.size) != ("ttft", 512))
     shorter = replace(record, outcome=replace(record.outcome, series=series))
-    found = compare([[record], [shorter]], settings.thresholds, {})
+    found = compare([[record], [shorter]], settings.levels, {})
     words = "smollm2-135m int4 llama.cpp latency t4: no TTFT at 512 tokens"
     assert found.missing == (("A", ()), ("B", (words,)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import pytest
 
-from cpufit import analyse
+from cpufit import analysis
 from cpufit.report import figures
 from tests.report import samples
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def draw(records: Sequence[Record], settings: Settings) -> list[Drawing]:
-    rows = analyse.rows(records, settings.thresholds)
+    rows = analysis.rows(records, settings.levels)
     return figures.drawings("host-1", rows, records[0].host, settings.tiers)
 
 
@@ -117,8 +117,8 @@ def test_fastest_runtime_is_drawn(settings: Settings) -> None:
 def test_newest_record_of_a_cell_counts(settings: Settings) -> None:
     old = samples.infer_records(5)[0]
     new = replace(old, recorded_at="2026-12-01T00:00:00+00:00", title="Again")
-    rows = analyse.rows([new, old], settings.thresholds)
-    assert [row.record.title for row in figures.newest(rows)] == ["Again"]
+    rows = analysis.rows([new, old], settings.levels)
+    assert [row.record.title for row in analysis.newest(rows)] == ["Again"]
 
 
 def test_names_of_users_are_text(settings: Settings) -> None:

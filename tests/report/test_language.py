@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit import analyse
+from cpufit import analysis
 from cpufit.report import compressing, html, matrix
 from tests.report import samples
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def matrices(records: Sequence[Record], settings: Settings) -> tuple[Matrix, ...]:
-    return matrix.matrices(analyse.rows(records, settings.thresholds))
+    return matrix.matrices(analysis.rows(records, settings.levels))
 
 
 def compare(records: Sequence[Record], settings: Settings) -> tuple[Comparison, ...]:
-    return compressing.comparisons(analyse.rows(records, settings.thresholds))
+    return compressing.comparisons(analysis.rows(records, settings.levels))
 
 
 def entries(found: Matrix, name: str) -> dict[str, Entry]:

@@ -37,7 +37,7 @@ def written(*paths: Path) -> None:
 
 def test_the_documents_of_this_project_are_fresh() -> None:
     paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    found = markers.examine(paths, load_settings().thresholds.confidence)
+    found = markers.examine(paths, load_settings().levels.confidence)
     assert [one.words for one in found if one.state != "as it should be"] == []
     assert {one.path.name for one in found} >= {"README.md", "measuring.md"}
 

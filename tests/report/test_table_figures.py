@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import analyse, disturbance, intervals, stats, store
+from cpufit import analysis, stats, store
 from cpufit.errors import UsageError
 from cpufit.schema import Cell
+from cpufit.stats import disturbance, intervals
 from cpufit.tables import figures, metrics, processes
 from cpufit.tables.batch import Segments, estimates
 from tests.report import samples
 
 if TYPE_CHECKING:
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.schema import Settings
     from cpufit.tables.figures import Figures
     from cpufit.tables.processes import Cells
@@ -46,7 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def rows(files: list[Path], settings: Settings) -> dict[Key, Row]:
-    found = analyse.rows(store.read(files), settings.thresholds)
+    found = analysis.rows(store.read(files), settings.levels)
     return {(r.record.run_id, r.record.host.fingerprint, r.record.cell.id): r for r in found}
 
 

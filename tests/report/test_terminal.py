@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cpufit import analyse
+from cpufit import analysis
 from cpufit.report import terminal
 from tests.report import samples
 
@@ -26,19 +26,19 @@ def text(shown: RenderableType) -> str:
 
 def test_a_far_cosine_is_shown_in_its_row_and_listed_at_the_end(settings: Settings) -> None:
     records = samples.infer_records(64)
-    rows = analyse.rows(records, settings.thresholds)
-    (bad,) = analyse.inexact(rows)
+    rows = analysis.rows(records, settings.levels)
+    (bad,) = analysis.inexact(rows)
     assert bad.label == "DistilBERT base INT8 on openvino, synthetic weights"
     assert "cosine 0.9712" in terminal.cell_line(bad)
     assert terminal.cosine(bad).style == "red"
-    assert "0.9712" in text(terminal.cell_table(rows))
+    assert "0.9712" in text(terminal.cell_table(map(terminal.table_line, rows)))
     end = text(terminal.summary(records, settings))
     assert "Outputs far from float32:" in end
     assert f"{bad.label}: cosine 0.9712, INT8 should keep 0.99" in end
 
 
 def test_what_was_not_checked_says_nothing(settings: Settings) -> None:
-    rows = analyse.rows([samples.real_llm(5)], settings.thresholds)
+    rows = analysis.rows([samples.real_llm(5)], settings.levels)
     assert "cosine" not in terminal.cell_line(rows[0])
     assert "float32" not in text(terminal.summary([samples.real_llm(5)], settings))
 
@@ -49,22 +49,24 @@ def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: S
         (46, "holds 10 and 15 FPS, not 30"),
         (400, "does not hold 10 FPS"),
     ):
-        (row,) = analyse.rows([samples.frames_record(128, ms)], settings.thresholds)
+        (row,) = analysis.rows([samples.frames_record(128, ms)], settings.levels)
         line = terminal.cell_line(row)
         assert f"), {words}, n 128 in 1 process [under]" in line
         assert "(preprocessing " in line
-    (row,) = analyse.rows([samples.frames_record(5, 20)], settings.thresholds)
+    (row,) = analysis.rows([samples.frames_record(5, 20)], settings.levels)
     assert row.fps_words == "10, 15 and 30 FPS undecided"
 
 
 def test_the_encoder_of_a_caption_is_named(settings: Settings) -> None:
-    (row,) = analyse.rows([samples.caption_record()], settings.thresholds)
+    (row,) = analysis.rows([samples.caption_record()], settings.levels)
     assert "encoder alone 6" in terminal.cell_line(row)
 
 
 def test_a_variant_and_q4_0_are_named(settings: Settings) -> None:
     variant = samples.variants(samples.llm_records(5)[4])[0]
     plain = replace(variant, cell=replace(variant.cell, precision="q4_0"))
-    shown = text(terminal.cell_table(analyse.rows([plain], settings.thresholds)))
+    shown = text(
+        terminal.cell_table(map(terminal.table_line, analysis.rows([plain], settings.levels)))
+    )
     assert "tinyllama-1.1b@ffn60" in shown
     assert "Q4_0" in shown

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit import analyse
+from cpufit import analysis
+from cpufit.analysis import words
 from cpufit.config import load_suite
 from cpufit.errors import DataError
 from cpufit.report import cells, html, view
@@ -18,7 +19,7 @@ from tests.report import samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
     from cpufit.schema import Record, Settings
 
 
@@ -30,7 +31,7 @@ def with_values(record: Record, *values_ms: float) -> Record:
 
 
 def row(record: Record, settings: Settings) -> Row:
-    return analyse.rows([record], settings.thresholds)[0]
+    return analysis.rows([record], settings.levels)[0]
 
 
 def test_largest_and_fastest_are_named(settings: Settings) -> None:
@@ -85,10 +86,10 @@ def test_flags_part_the_sure_from_the_undecided(settings: Settings) -> None:
         with_values(over, 480.0, 510.0), cell=replace(over.cell, model="maybe", runtime="other")
     )
     block = view.page([over, maybe], settings).hosts[0]
-    assert [view.against(flag) for flag in block.over] == [
+    assert [words.against(flag) for flag in block.over] == [
         "1.8 times the 500 ms threshold already at p50"
     ]
-    assert [view.against(flag) for flag in block.undecided] == [
+    assert [words.against(flag) for flag in block.undecided] == [
         "0.99 times the 500 ms threshold; undecided, 2 samples are too few"
     ]
     assert block.over_heading == "Over 500 ms: 1 of 2 judged cases"
@@ -152,9 +153,7 @@ def test_cosines_below_what_the_precision_keeps_are_flagged(settings: Settings) 
     assert cells.cell_row(row(samples.real_llm(5), settings), names).keys[12] is None
     block = view.page([far(0.5), replace(far(0.4), run_id="later")], settings).hosts[0]
     assert block.inexact_heading == "Outputs far from float32: 1 of 1 checked"
-    assert [view.inexact_words(one) for one in block.inexact] == [
-        "cosine 0.4000, INT8 should keep 0.99"
-    ]
+    assert [words.inexact(one) for one in block.inexact] == ["cosine 0.4000, INT8 should keep 0.99"]
 
 
 def test_without_a_check_nothing_is_said_of_numerics(settings: Settings) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpufit.runtimes.base import Step
 from cpufit.schema import Artifact
-from cpufit.shapes import Decoder, RopeScaling
+from cpufit.schema.shapes import Decoder, RopeScaling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ import pytest
 from tests.runtimes.decoders import relative
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import load_models, pick
 from cpufit.errors import UsageError
 from cpufit.runtimes import load_runtime
@@ -47,8 +48,8 @@ def names() -> Iterator[str]:
 
 
 def answers(model: Model, runtime: str, folder: Path) -> dict[str, Array]:
-    request, module = cache.request_of(model, "fp32", runtime, "synthetic", folder)
-    artifact = cache.make(request, module, folder)
+    request = order_of(model, "fp32", runtime, "synthetic", folder)
+    artifact = cache.make(request, folder)
     with closing(load_runtime(runtime).load(artifact, LoadOptions(threads=2))) as session:
         session.prepare(Step(kind="infer")).run()
         return dict(session.outputs())

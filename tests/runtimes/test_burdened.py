@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit.runtimes import burdened
+from cpufit.measuring import burdened
 from cpufit.runtimes.base import Step, Work
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import pytest
 from tests.runtimes.decoders import TINY, generate, relative
 
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.errors import UnsupportedError
 from cpufit.runtimes import load_runtime
@@ -49,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(model: Model, precision: Precision, runtime: str, folder: Path) -> Artifact:
     pytest.importorskip(PACKAGES[runtime])
-    request, module = cache.request_of(model, precision, runtime, "synthetic", folder)
-    return cache.make(request, module, folder)
+    request = order_of(model, precision, runtime, "synthetic", folder)
+    return cache.make(request, folder)
 
 
 def opened(model: Model, precision: Precision, runtime: str, folder: Path, **o: Any) -> Session:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.artifacts import timings
-from cpufit.artifacts.base import Request
 from cpufit.catalog import load_models
 from cpufit.errors import DataError, UsageError
 from cpufit.precisions import PRECISIONS
 from cpufit.runtimes.base import LoadOptions, Step
 from cpufit.runtimes.fake.runtime import FakeRuntime
 from cpufit.runtimes.fake.timings import read_timings
-from cpufit.schema import Artifact
+from cpufit.schema import Artifact, Order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,7 +163,9 @@ def test_missing_file_and_missing_time(tmp_path: Path) -> None:
 def test_every_card_gives_timings_the_runtime_takes(tmp_path: Path, name: str) -> None:
     model, loads = load_models()[name], []
     for precision in PRECISIONS:
-        request = Request(model=model, precision=precision, runtime="fake", weights="synthetic")
+        request = Order(
+            builder="timings", model=model, precision=precision, runtime="fake", weights="synthetic"
+        )
         built = timings.build(request, tmp_path)
         assert built.file.stat().st_size == timings.estimate_bytes(request)
         read = read_timings(built.file)

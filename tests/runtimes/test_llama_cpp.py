@@ -14,14 +14,17 @@ import pytest
 lib = pytest.importorskip("llama_cpp")
 
 from cpufit.artifacts import gguf  # noqa: E402
-from cpufit.artifacts.base import Request  # noqa: E402
 from cpufit.artifacts.onnx import graphs  # noqa: E402
 from cpufit.errors import DataError, UnsupportedError  # noqa: E402
 from cpufit.networks.decoder.reference import reference_logits  # noqa: E402
 from cpufit.runtimes import load_runtime  # noqa: E402
 from cpufit.runtimes.base import LoadOptions, Step  # noqa: E402
-from cpufit.schema import Artifact, Model  # noqa: E402
-from cpufit.shapes import Decoder, Encoder, RopeScaling  # noqa: E402
+from cpufit.schema import (  # noqa: E402
+    Artifact,
+    Model,
+    Order,
+)
+from cpufit.schema.shapes import Decoder, Encoder, RopeScaling  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +138,9 @@ def card(name: str, decoder: Decoder | None = None, encoder: Encoder | None = No
 
 
 def artifact_of(builder: Any, model: Model, precision: Precision, folder: Path) -> Artifact:
-    asked = Request(model=model, precision=precision, runtime="llama.cpp", weights="synthetic")
+    asked = Order(
+        builder="gguf", model=model, precision=precision, runtime="llama.cpp", weights="synthetic"
+    )
     built = builder.build(asked, folder)
     return Artifact(
         key=model.name,

@@ -22,14 +22,13 @@ from tests.runtimes.decoders import (
     relative,
 )
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.onnx import decoder
 from cpufit.artifacts.rounding import symmetric
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder import pools, reference
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.schema import Model
+from cpufit.schema import Model, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from cpufit.precisions import Precision
     from cpufit.runtimes.onnxruntime.decoder import OnnxDecoderSession
     from cpufit.schema import Artifact
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]
 
@@ -82,7 +81,13 @@ def _build(shape: str, precision: Precision, folder: Path) -> Artifact:
         decoder=decoder_of(shape),
     )
     built = decoder.build(
-        Request(model=model, precision=precision, runtime="onnxruntime", weights="synthetic"),
+        Order(
+            builder="onnx.decoder",
+            model=model,
+            precision=precision,
+            runtime="onnxruntime",
+            weights="synthetic",
+        ),
         folder,
     )
     return artifact_of(built.file)

@@ -26,13 +26,12 @@ from tests.runtimes.decoders import (
     relative,
 )
 
-from cpufit.artifacts.base import Request
 from cpufit.artifacts.openvino import decoder
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
-from cpufit.schema import Model
+from cpufit.schema import Model, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from cpufit.precisions import Precision
     from cpufit.runtimes.openvino.decoder import OpenVinoDecoderSession
     from cpufit.schema import Artifact
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
     Make = Callable[[str, Precision], Artifact]
 
@@ -90,7 +89,13 @@ def _build(shape: str, precision: Precision, folder: Path) -> Artifact:
         source="test",
         decoder=decoder_of(shape),
     )
-    request = Request(model=model, precision=precision, runtime="openvino", weights="synthetic")
+    request = Order(
+        builder="openvino.decoder",
+        model=model,
+        precision=precision,
+        runtime="openvino",
+        weights="synthetic",
+    )
     built = decoder.build(request, folder)
     return artifact_of(built.file)
 

@@ -6,8 +6,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cpufit.run import arms
 from cpufit.run.child import Interpreter
+from cpufit.run.gate import arms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import disturbance
+from cpufit.stats import disturbance
 
 QUIET = {
     "wall_s": 2.0,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import frames
 from cpufit.catalog import load_models
 from cpufit.errors import UnsupportedError
+from cpufit.measuring import camera
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,17 +37,17 @@ class Session:
         return self._outputs
 
 
-def around(name: str, side: int, **outputs: Array) -> tuple[frames.Surroundings, Array]:
+def around(name: str, side: int, **outputs: Array) -> tuple[camera.Surroundings, Array]:
     images = np.full((1, 3, side, side), np.nan, np.float32)
     session = Session({"images": images}, outputs)
-    return frames.around(MODELS[name], session), images  # type: ignore[arg-type]
+    return camera.around(MODELS[name], session), images  # type: ignore[arg-type]
 
 
 def test_the_frame_is_always_the_same() -> None:
-    frame = frames.draw_frame()
+    frame = camera.draw_frame()
     assert frame.shape == (720, 1280, 3)
     assert frame.dtype == np.uint8
-    assert np.array_equal(frame, frames.draw_frame())
+    assert np.array_equal(frame, camera.draw_frame())
     assert frame.std() > 20
 
 
@@ -58,7 +58,7 @@ def test_a_classifier_gets_the_normalised_middle() -> None:
     assert abs(images.mean()) < 1
     assert 0.3 < images.std() < 2
     # The middle of the frame is the middle of the picture: 224 of 256 pixels of the short side.
-    middle = frames.draw_frame()[360, 640] / 255
+    middle = camera.draw_frame()[360, 640] / 255
     scaled = (middle - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(images[0, :, 112, 112], scaled, atol=0.1)
 
@@ -71,7 +71,7 @@ def test_a_detector_gets_the_whole_frame_between_grey_bars() -> None:
     inside = images[0, :, 140:500]
     assert inside.shape == (3, 360, 640)
     assert 0 <= inside.min() < inside.max() <= 1
-    np.testing.assert_allclose(inside[:, 0, 0], frames.draw_frame()[0, 0] / 255, atol=0.02)
+    np.testing.assert_allclose(inside[:, 0, 0], camera.draw_frame()[0, 0] / 255, atol=0.02)
 
 
 def test_the_likeliest_classes_come_first() -> None:
@@ -122,7 +122,7 @@ def test_what_is_kept_overlaps_nothing_better(
     boxes = np.array([[x, y, x + w + 1, y + h + 1] for x, y, w, h in corners], np.float32).reshape(
         -1, 4
     )
-    kept = set(frames.suppress(boxes, overlap).tolist())
+    kept = set(camera.suppress(boxes, overlap).tolist())
     for row, box in enumerate(boxes):
         better = [_shared(box, boxes[other]) for other in kept if other < row]
         assert (row in kept) == all(share <= overlap for share in better)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import analyse, config
+from cpufit import analysis, config
 from cpufit.gating import baseline, rule, verdict
 from cpufit.gating.pairs import PEAK, Facts, Pair, Trial, kind_of, settled, values_of
 from cpufit.margins import MARGINS
@@ -20,7 +20,7 @@ from cpufit.schema import Cell
 from tests.report import samples
 
 CELL = Cell(model="m", precision="int8", runtime="fake", scenario="latency", threads=1)
-THRESHOLDS = config.load_settings().thresholds
+THRESHOLDS = config.load_settings().levels
 
 
 def trial(screen: list[float], confirm: list[float] = [], disturbed: int = 0) -> Trial:  # noqa: B006
@@ -172,7 +172,7 @@ def test_quantities_of_a_process() -> None:
 
 
 # ------------------------------------------------------------------------------- earlier runs
-def runs(count: int, changes: list[float], peaks: list[int] | None = None) -> list[analyse.Row]:
+def runs(count: int, changes: list[float], peaks: list[int] | None = None) -> list[analysis.Row]:
     """Return rows of so many runs of one cell, each slower by its change, of so large processes."""
     whole = samples.infer_records(60)[0]
     found = []
@@ -188,7 +188,7 @@ def runs(count: int, changes: list[float], peaks: list[int] | None = None) -> li
                 memory = replace(memory, peak_bytes=peaks[index] * 10**6)
             outcome = replace(record.outcome, series=series, memory=memory)
             found.append(replace(record, run_id=f"run-{index}", outcome=outcome))
-    return analyse.rows(found, THRESHOLDS)
+    return analysis.rows(found, THRESHOLDS)
 
 
 def test_ten_earlier_runs_tell_a_change() -> None:
@@ -227,7 +227,7 @@ def test_another_file_is_not_compared() -> None:
     record = now.records[0]
     assert record.artifact is not None
     other = replace(record, artifact=replace(record.artifact, key="another"))
-    (past,) = analyse.rows([other], THRESHOLDS)
+    (past,) = analysis.rows([other], THRESHOLDS)
     found = baseline.judge([past], now, MARGINS, 5)
     assert found.word == "inconclusive"
     assert found.judged[verdict.PAIRS].why.endswith("another model file")

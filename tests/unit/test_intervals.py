@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import intervals
+from cpufit.stats import intervals
 
 MS = 1e6
 Process = st.lists(st.floats(1, 1e12), min_size=1, max_size=20)

@@ -9,17 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import measure
 from cpufit.errors import UnsupportedError
+from cpufit.measuring import procedures, sampling
+from cpufit.measuring.bench import Bench
+from cpufit.measuring.probe import median_half_width
+from cpufit.measuring.procedures import energy
+from cpufit.measuring.procedures.base import requests
+from cpufit.measuring.procedures.frames import time_frames, whole_frame
+from cpufit.measuring.slices import Turns, time_slices
 from cpufit.runtimes.base import Step, Work
-from cpufit.schema import Budget, Cell, Scenario
+from cpufit.schema import Budget, Cell, Model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cpufit.measuring.probe import Measured, Probe
     from cpufit.precisions import Precision
+    from cpufit.runtimes.base import LoadOptions
     from cpufit.runtimes.inputs import Array
-    from cpufit.schema import Procedure
+    from cpufit.schema import Family, Scenario, Task
 
 MS = 1_000_000
 PRECISION: Precision = "int4"
@@ -37,7 +45,7 @@ BUDGET = Budget(
 
 
 @dataclass
-class Bench:
+class Playing:
     """A session and its clock: each step costs what the test says, and is logged."""
 
     cost_ms: dict[str, float]
@@ -75,20 +83,48 @@ def _cell(batch: int = 1) -> Cell:
     )
 
 
-def _scenario(procedure: Procedure = "latency") -> Scenario:
-    return Scenario(name="s", title="", procedure=procedure)
+def _scenario(procedure: str = "latency") -> Scenario:
+    return procedures.from_wire({"name": "s", "title": "", "procedure": procedure})
 
 
-def _generate(cost_ms: dict[str, float]) -> tuple[Bench, list[measure.Probe], measure.Measured]:
-    bench = Bench(cost_ms)
-    found = measure.probes(bench, _cell(), _scenario(), "generate", bench.clock)
-    return bench, found, measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+def _model(task: Task) -> Model:
+    family: Family = "llm" if task == "generate" else "vision"
+    return Model(name="m", title="", family=family, parameters=0, macs=0, source="")
 
 
-def _frames(cost_ms: dict[str, float]) -> measure.Measured:
-    bench = Bench(cost_ms)
+def _bench(
+    session: Playing, task: Task, procedure: str = "latency", cell: Cell | None = None
+) -> Bench:
+    return Bench(
+        session=session,
+        cell=cell or _cell(),
+        model=_model(task),
+        scenario=_scenario(procedure),
+        budget=BUDGET,
+        clock=session.clock,
+        say=session.log.append,
+        meter=dict,
+    )
+
+
+def _probes(session: Playing, task: Task) -> list[Probe]:
+    return requests(_bench(session, task), "latency", "ttft", "tpot")
+
+
+def _options(procedure: str, task: Task, cell: Cell | None = None) -> LoadOptions:
+    return procedures.procedure(procedure).options(cell or _cell(), _scenario(procedure), task)
+
+
+def _generate(cost_ms: dict[str, float]) -> tuple[Playing, list[Probe], Measured]:
+    bench = Playing(cost_ms)
+    found = _probes(bench, "generate")
+    return bench, found, sampling.time_session(found, BUDGET, bench.clock, lambda _: None)
+
+
+def _frames(cost_ms: dict[str, float]) -> Measured:
+    bench = Playing(cost_ms)
     stages = {name: bench.prepare(Step(kind=name)).run for name in cost_ms}  # type: ignore[arg-type]
-    return measure.time_frames(stages, BUDGET, bench.clock, lambda _: None)
+    return time_frames(stages, BUDGET, bench.clock, lambda _: None)
 
 
 def test_a_frame_is_the_sum_of_its_stages() -> None:
@@ -103,7 +139,7 @@ def test_a_frame_is_the_sum_of_its_stages() -> None:
 
 
 def _sliced(
-    bench: Bench, found: list[measure.Probe], turns: int = 4
+    bench: Playing, found: list[Probe], turns: int = 4
 ) -> dict[tuple[str, int], tuple[float, ...]]:
     said: list[tuple[float, ...]] = []
 
@@ -111,16 +147,15 @@ def _sliced(
         bench.log.append("slice")
         said.append(tuple(slices_ns))
 
-    measured = measure.time_slices(
-        found, BUDGET, 0.05, bench.clock, bench.log.append, range(turns), turned
-    )
+    due = Turns(0.05, range(turns), turned)
+    measured = time_slices(found, BUDGET, due, bench.clock, bench.log.append)
     assert said == [*zip(*(series.values for series in measured.series), strict=True)]
     return {(series.name, series.size): series.values for series in measured.series}
 
 
 def test_a_slice_of_tokens_lasts_as_long_as_its_prompt_which_is_a_sample_too() -> None:
-    bench = Bench({"prefill128": 400, "prefill512": 1600, "decode": 10})
-    found = measure.probes(bench, _cell(), _scenario(), "generate", bench.clock)
+    bench = Playing({"prefill128": 400, "prefill512": 1600, "decode": 10})
+    found = _probes(bench, "generate")
     series = _sliced(bench, found)
     assert series[("ttft", 128)] == (400.0 * MS,) * 4
     assert series[("ttft", 512)] == (1600.0 * MS,) * 4
@@ -131,16 +166,18 @@ def test_a_slice_of_tokens_lasts_as_long_as_its_prompt_which_is_a_sample_too() -
 
 
 def test_a_slice_of_frames_does_every_stage() -> None:
-    bench = Bench({"encode": 1, "infer": 4, "decode": 2})
+    bench = Playing({"encode": 1, "infer": 4, "decode": 2})
     stages = {name: bench.prepare(Step(kind=name)).run for name in bench.cost_ms}  # type: ignore[arg-type]
-    assert _sliced(bench, [measure.whole_frame(stages)]) == {("frame", 1): (7.0 * MS,) * 4}
+    assert _sliced(bench, [whole_frame(stages)]) == {("frame", 1): (7.0 * MS,) * 4}
 
 
 def test_a_scenario_for_other_models_is_refused() -> None:
     scenario = replace(_scenario(), tasks=("describe",))
-    assert measure.load_options(_cell(), scenario, "describe").context_tokens
     with pytest.raises(UnsupportedError, match="this is one of the language models"):
-        measure.load_options(_cell(), scenario, "generate")
+        procedures.procedure("latency").check(scenario, _model("generate"))
+    with pytest.raises(UnsupportedError, match="m looks at no camera frames"):
+        procedures.procedure("frames").check(_scenario("frames"), _model("generate"))
+    procedures.procedure("latency").check(_scenario(), _model("generate"))
 
 
 def test_frames_end_at_the_cap() -> None:
@@ -150,9 +187,9 @@ def test_frames_end_at_the_cap() -> None:
 
 
 def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:
-    bench = Bench({"infer": 5})
-    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
-    measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+    bench = Playing({"infer": 5})
+    found = _probes(bench, "infer")
+    measured = sampling.time_session(found, BUDGET, bench.clock, lambda _: None)
     (series,) = measured.series
     assert series.name == "latency"
     assert set(series.values) == {5.0 * MS}
@@ -163,16 +200,16 @@ def test_a_fast_model_is_sampled_for_the_whole_minimum() -> None:
 
 
 def test_warm_up_ends_once_times_are_steady_and_is_not_sampled() -> None:
-    bench = Bench({"infer": 5})
-    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
-    measure.warm_up(found, BUDGET, bench.clock)
+    bench = Playing({"infer": 5})
+    found = _probes(bench, "infer")
+    sampling.warm_up(found, BUDGET, bench.clock)
     assert bench.now_ns == (1 + 10) * 5 * MS  # one window that is as the first run
     assert found[0].values == []
 
 
 def test_warm_up_ends_with_its_time_where_times_never_settle() -> None:
-    bench = Bench({"infer": 5})
-    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
+    bench = Playing({"infer": 5})
+    found = _probes(bench, "infer")
     start = found[0].start
 
     def faster() -> Work:
@@ -180,29 +217,29 @@ def test_warm_up_ends_with_its_time_where_times_never_settle() -> None:
         return start()
 
     found[0].start = faster
-    measure.warm_up(found, BUDGET, bench.clock)
+    sampling.warm_up(found, BUDGET, bench.clock)
     assert 500 * MS <= bench.now_ns <= 600 * MS
 
 
 @given(st.lists(st.floats(1, 1e9), min_size=1, max_size=200))
 def test_the_width_of_a_median_is_a_share_of_it(values: list[float]) -> None:
-    width = measure.median_half_width(values)
+    width = median_half_width(values)
     assert 0 <= width <= (max(values) - min(values)) / 2 / sorted(values)[len(values) // 2]
-    assert measure.median_half_width([7.0] * len(values)) == 0
+    assert median_half_width([7.0] * len(values)) == 0
 
 
 def test_counters_are_of_one_item() -> None:
-    bench = Bench({"infer": 5})
-    (probe,) = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
+    bench = Playing({"infer": 5})
+    (probe,) = _probes(bench, "infer")
     probe.meter = lambda: {"instructions": bench.now_ns / MS * 1000}  # a thousand in each ms
-    measured = measure.time_session([probe], BUDGET, bench.clock, lambda _: None)
+    measured = sampling.time_session([probe], BUDGET, bench.clock, lambda _: None)
     assert measured.counters == {"instructions of latency at 1": pytest.approx(5000)}
 
 
 def test_a_slow_model_ends_at_the_cap_and_is_not_valid() -> None:
-    bench = Bench({"infer": 700})
-    found = measure.probes(bench, _cell(), _scenario(), "infer", bench.clock)
-    measured = measure.time_session(found, BUDGET, bench.clock, lambda _: None)
+    bench = Playing({"infer": 700})
+    found = _probes(bench, "infer")
+    measured = sampling.time_session(found, BUDGET, bench.clock, lambda _: None)
     assert 2 <= len(measured.series[0].values) <= 6
     assert not measured.valid
 
@@ -247,24 +284,30 @@ def test_each_series_holds_only_its_own_step() -> None:
 
 
 def test_throughput_names_what_it_measures() -> None:
-    bench = Bench({"prefill128": 20, "prefill512": 80, "decode": 3, "infer": 9})
-    tokens = measure.probes(bench, _cell(4), _scenario("throughput"), "generate", bench.clock)
+    names = ("batch", "prefill", "decode")
+    session = Playing({"prefill128": 20, "prefill512": 80, "decode": 3, "infer": 9})
+    tokens = requests(_bench(session, "generate", "throughput", _cell(4)), *names)
     assert [(p.name, p.size, p.items) for p in tokens] == [
         ("prefill", 128, 128),
         ("prefill", 512, 512),
         ("decode", 4, 4),
     ]
-    assert (
-        measure.probes(bench, _cell(8), _scenario("throughput"), "infer", bench.clock)[0].name
-        == "batch"
-    )
+    (batch,) = requests(_bench(session, "infer", "throughput", _cell(8)), *names)
+    assert (batch.name, batch.size) == ("batch", 8)
 
 
 def test_load_options_hold_prompt_and_generation() -> None:
-    options = measure.load_options(_cell(4), _scenario("throughput"), "generate")
+    options = _options("throughput", "generate", _cell(4))
     assert (options.goal, options.batch) == ("throughput", 4)
     assert options.context_tokens == 512 + 64
-    assert measure.load_options(_cell(), _scenario(), "infer").context_tokens == 0
+    assert _options("latency", "infer").context_tokens == 0
+
+
+def test_memory_has_room_for_a_longer_text() -> None:
+    table = {"name": "s", "title": "", "procedure": "memory", "context_tokens": 1024}
+    scenario = procedures.from_wire(table)
+    options = procedures.procedure("memory").options(_cell(), scenario, "generate")
+    assert options.context_tokens == 1024
 
 
 @given(st.floats(0.2, 9000), st.floats(0.2, 9000), st.floats(0.2, 400))
@@ -277,20 +320,18 @@ def test_sampling_always_ends_with_some_of_each(a: float, b: float, c: float) ->
 
 
 def test_memory_does_one_full_request() -> None:
-    bench = Bench({"prefill512": 80, "prefill128": 1, "decode": 3})
-    measured = measure.once(
-        measure.probes(bench, _cell(), _scenario(), "generate", bench.clock), bench.clock
-    )
+    session = Playing({"prefill512": 80, "prefill128": 1, "decode": 3})
+    measured = procedures.procedure("memory").measure(_bench(session, "generate", "memory"))
     assert measured.series == ()
-    assert bench.log.count("decode") == 64
+    assert session.log.count("decode") == 64
     assert measured.first_ns == 1 * MS
 
 
 def test_energy_counts_the_work_and_neither_idle_nor_preparation() -> None:
     """A meter of 30 W, 10 of them idle: 20 W x 5 ms = 0.1 J per token, whatever prompts cost."""
-    bench = Bench({"prefill128": 50, "prefill512": 50, "decode": 5})
-    found = measure.probes(bench, _cell(), _scenario("energy"), "generate", bench.clock)
-    series = measure.energy(
+    bench = Playing({"prefill128": 50, "prefill512": 50, "decode": 5})
+    found = _probes(bench, "generate")
+    series = energy.energy(
         found, BUDGET, lambda: 30 * bench.now_ns / 1e9, idle_w=10, clock=bench.clock
     )
     by_name = {(s.name, s.size): s for s in series}

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cpufit import numerics, store
+from cpufit import store
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import load_models, pick
 from cpufit.config import load_settings
 from cpufit.errors import UnavailableError
+from cpufit.measuring import numerics
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import parameters
+from cpufit.plan.request import Plan
+from cpufit.plan.scenarios import load_scenarios
 from cpufit.run import child, flow
-from cpufit.run.request import Plan
 from cpufit.runtimes.engine import Engine
 from cpufit.schema import Artifact, Cell, Numerics, Outcome
 from tests.samples import RECORD
@@ -27,6 +30,7 @@ from tests.samples import RECORD
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cpufit.analysis import Row
     from cpufit.precisions import Precision
     from cpufit.runtimes.base import LoadOptions, Step
     from cpufit.runtimes.inputs import Array
@@ -156,13 +160,11 @@ class Answering:
 def stub(monkeypatch: pytest.MonkeyPatch, engine: Answering) -> None:
     """Leave building and running to `engine`; an artifact's key is its model and precision."""
     monkeypatch.setattr(numerics, "load_runtime", lambda name: engine)
-    monkeypatch.setattr(
-        cache, "request_of", lambda model, precision, *rest: ((model, precision), None)
-    )
+    monkeypatch.setattr(numerics, "order_of", lambda model, precision, *rest: (model, precision))
     monkeypatch.setattr(
         cache,
         "make",
-        lambda request, *rest: replace(ARTIFACT, key=f"{request[0].name}-{request[1]}"),
+        lambda order, *rest: replace(ARTIFACT, key=f"{order[0].name}-{order[1]}"),
     )
 
 
@@ -215,12 +217,12 @@ def test_without_a_runtime_for_float32_nothing_is_built(
 def test_a_real_int8_graph_is_near_and_a_broken_one_is_not(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model, wanted = pick("mobilenet-v3-small"), cell("mobilenet-v3-small", "int8", "onnxruntime")
-    request, module = cache.request_of(model, "int8", "onnxruntime", "synthetic", tmp_path)
-    artifact = cache.make(request, module, tmp_path)
+    request = order_of(model, "int8", "onnxruntime", "synthetic", tmp_path)
+    artifact = cache.make(request, tmp_path)
     assert 0.99 < numerics.check(wanted, model, artifact, tmp_path).cosine < 0.9999
     other = replace(model, name="other")  # another seed
-    request, module = cache.request_of(other, "fp32", "onnxruntime", "synthetic", tmp_path)
-    strange = cache.make(request, module, tmp_path)
+    request = order_of(other, "fp32", "onnxruntime", "synthetic", tmp_path)
+    strange = cache.make(request, tmp_path)
     assert numerics.check(wanted, model, strange, tmp_path).cosine < 0.9
 
 
@@ -267,7 +269,8 @@ class Nobody:
     def planned(self, plan: Plan, done: Sequence[Record]) -> None: ...
     def started(self, cell: Cell) -> None: ...
     def stage(self, text: str) -> None: ...
-    def finished(self, record: Record) -> None: ...
+    def finished(self, row: Row) -> None: ...
+    def rounded(self) -> None: ...
 
 
 @pytest.fixture
@@ -291,9 +294,9 @@ def go(
         plan = Plan(
             cells=cells,
             models=load_models(),
-            scenarios=settings.scenarios,
+            scenarios=load_scenarios(),
             budget=settings.budgets["rapid"],
-            thresholds=settings.thresholds,
+            levels=settings.levels,
         )
         results = store.create(tmp_path / "out" / "run-1.parquet", "{}")
         place = flow.Place(output=tmp_path / "out", cache=tmp_path / "cache")

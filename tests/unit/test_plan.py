@@ -9,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import config, plan
+from cpufit import config
 from cpufit.catalog import load_models, with_variants
 from cpufit.errors import UsageError
+from cpufit.measuring.procedures.throughput import Throughput
 from cpufit.paths import data_root
-from cpufit.plan import Selection
+from cpufit.plan import cells as of_blocks
+from cpufit.plan import selection as selecting
+from cpufit.plan.scenarios import load_scenarios, with_batches
+from cpufit.plan.selection import Selection
 from cpufit.precisions import PRECISIONS
 
 if TYPE_CHECKING:
@@ -24,9 +28,9 @@ QUICK = config.load_suite("quick").cells
 
 
 def _cells(selection: Selection, threads: tuple[int, ...] = (2,)) -> tuple[Cell, ...]:
-    blocks = plan.blocks_of(selection, QUICK)
+    blocks = selecting.blocks_of(selection, QUICK)
     models = with_variants(load_models(), selection.models)
-    return plan.cells(blocks, models, SETTINGS.scenarios, threads)
+    return of_blocks.cells(blocks, models, load_scenarios(), threads)
 
 
 def test_no_selection_is_the_whole_suite() -> None:
@@ -71,7 +75,7 @@ def test_a_variant_nobody_can_build_for_a_runtime_is_reported() -> None:
 def test_cells_go_model_by_model_with_variants_behind(name: str) -> None:
     blocks = config.load_suite(name).cells
     models = with_variants(load_models(), [model for block in blocks for model in block.models])
-    found = plan.cells(blocks, models, SETTINGS.scenarios, (2,))
+    found = of_blocks.cells(blocks, models, load_scenarios(), (2,))
     assert len([model for model, _ in groupby(found, lambda cell: cell.model)]) == len(
         {cell.model for cell in found}
     )
@@ -83,7 +87,7 @@ def test_cells_go_model_by_model_with_variants_behind(name: str) -> None:
 def test_the_language_suite_has_the_cells_it_says() -> None:
     blocks = config.load_suite("language").cells
     models = with_variants(load_models(), [model for block in blocks for model in block.models])
-    found = plan.cells(blocks, models, SETTINGS.scenarios, (2,))
+    found = of_blocks.cells(blocks, models, load_scenarios(), (2,))
     text = (data_root() / "suites" / "language.toml").read_text(encoding="utf-8")
     assert text.startswith(f"# {len(found)} cells")
     llms = [card for card in load_models().values() if card.family == "llm"]
@@ -117,18 +121,23 @@ def test_what_nobody_can_build_stays_to_be_reported() -> None:
 
 def test_batches_of_throughput_are_cells_of_their_own() -> None:
     found = _cells(Selection(models=("smollm2-135m",), scenarios=("throughput",)))
-    assert {cell.batch for cell in found} == set(SETTINGS.scenarios["throughput"].generate_batches)
+    scenario = load_scenarios()["throughput"]
+    assert isinstance(scenario, Throughput)
+    assert {cell.batch for cell in found} == set(scenario.generate_batches)
 
 
 def test_batches_that_are_asked_for_take_the_place_of_the_scenarios() -> None:
-    found = plan.with_batches(SETTINGS.scenarios, (3, 64))
-    assert found["throughput"].infer_batches == found["batches"].generate_batches == (3, 64)
-    assert found["latency"] == SETTINGS.scenarios["latency"]
-    assert plan.with_batches(SETTINGS.scenarios, ()) == SETTINGS.scenarios
+    found = with_batches(load_scenarios(), (3, 64))
+    for name in ("throughput", "batches"):
+        scenario = found[name]
+        assert isinstance(scenario, Throughput)
+        assert scenario.infer_batches == scenario.generate_batches == (3, 64)
+    assert found["latency"] == load_scenarios()["latency"]
+    assert with_batches(load_scenarios(), ()) == load_scenarios()
 
 
 def test_scenarios_are_for_the_models_they_fit() -> None:
-    scenarios = tuple(SETTINGS.scenarios)
+    scenarios = tuple(load_scenarios())
     names = ("mistral-7b", "yolov8n", "bert-base", "blip-base")
     found = _cells(Selection(models=names, runtimes=("fake",), scenarios=scenarios))
     apart = {"frames", "batches", "streams", "caption"}
@@ -162,7 +171,7 @@ def test_threads_are_swept() -> None:
 )
 def test_names_that_do_not_exist(selection: Selection, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        plan.check(selection, load_models(), SETTINGS)
+        selecting.check(selection, load_models(), load_scenarios())
 
 
 @given(

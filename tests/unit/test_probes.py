@@ -11,8 +11,9 @@ from threading import Thread
 
 import pytest
 
+from cpufit.doctor import checks
 from cpufit.errors import UnavailableError
-from cpufit.probes import counters, doctor, energy, host, memory, micro, noise
+from cpufit.probes import counters, energy, host, memory, micro, noise
 
 DIFFERENCES = ("clock_step_s", "suspended_s", "temperature_c_before", "temperature_c_after")
 
@@ -165,13 +166,13 @@ def test_the_host_knows_itself() -> None:
 
 def test_less_than_a_core_is_a_bad_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "usable_cores", lambda: 0.5)
-    *_, cores = doctor.watch(0.01)
+    *_, cores = checks.watch(0.01)
     assert (cores.name, cores.level) == ("cores", "bad")
     assert "such a container only" in cores.remedy
 
 
 def test_the_doctor_gives_each_bad_finding_a_remedy(tmp_path: Path) -> None:
-    checks = doctor.examine(tmp_path / "cache")
-    names = {check.name for check in checks}
+    found = checks.examine(tmp_path / "cache")
+    names = {check.name for check in found}
     assert {"governor", "turbo", "steal", "swap", "load", "energy (RAPL)"} <= names
-    assert all(check.remedy for check in checks if check.level == "bad")
+    assert all(check.remedy for check in found if check.level == "bad")

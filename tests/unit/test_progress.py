@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from cpufit import config
+from cpufit import analysis, config
 from cpufit.cli import progress
-from cpufit.probes import doctor
-from cpufit.run.request import Plan
+from cpufit.doctor import checks
+from cpufit.plan.request import Plan
 from tests.report import samples
 
 if TYPE_CHECKING:
@@ -33,14 +33,16 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(progress, "time", found)
-    monkeypatch.setattr(doctor, "watch", lambda _: ())
+    monkeypatch.setattr(checks, "watch", lambda _: ())
     return found
 
 
-def watched(watcher: progress.Watcher, clock: Clock, record: Record, seconds: float) -> None:
+def watched(
+    watcher: progress.Watcher, clock: Clock, record: Record, seconds: float, *before: Record
+) -> None:
     watcher.started(record.cell)
     clock.now += seconds
-    watcher.finished(record)
+    watcher.finished(analysis.rows([*before, record], config.load_settings().levels)[0])
 
 
 def test_a_log_says_each_cell_twice_and_is_never_silent_for_long(clock: Clock) -> None:
@@ -49,9 +51,9 @@ def test_a_log_says_each_cell_twice_and_is_never_silent_for_long(clock: Clock) -
     first, *between, last = samples.in_processes(samples.infer_records(60)[0], 5)
     watcher.planned(_plan(first), ())
     watched(watcher, clock, first, 5)
-    for record in between:
-        watched(watcher, clock, record, 40)
-    watched(watcher, clock, replace(last, settled="clear"), 5)
+    for count, record in enumerate(between, 1):
+        watched(watcher, clock, record, 40, first, *between[: count - 1])
+    watched(watcher, clock, replace(last, settled="clear"), 5, first, *between)
     header, begun, beat, ended = out.getvalue().splitlines()
     assert header.startswith("1 cell, budget quick; about ")
     assert begun.startswith(f"[0/1] {first.cell.id}: ")
@@ -83,5 +85,5 @@ def _plan(*records: Record) -> Plan:
         models={},
         scenarios={},
         budget=settings.budgets["quick"],
-        thresholds=settings.thresholds,
+        levels=settings.levels,
     )

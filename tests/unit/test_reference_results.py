@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cpufit import analyse, config, sizing, store
+from cpufit import analysis, config, sizing, store
 
 ROOT = Path(__file__).parents[2] / "reference_results"
 FILES = sorted(ROOT.glob("*/*/*.parquet"))
@@ -40,7 +40,7 @@ def test_a_reference_file(path: Path) -> None:
             assert "/" not in record.artifact.path
     if records[0].budget == "selftest" or not any(r.family == "llm" for r in records):
         return
-    rows = analyse.rows(records, settings.thresholds)
+    rows = analysis.rows(records, settings.levels)
     found = sizing.recommend(rows, records[0].host, settings.tiers)
     assert found.tiers[0].answer != "not measured"
 

@@ -10,8 +10,8 @@ import pytest
 
 from cpufit.errors import UsageError
 from cpufit.margins import MARGINS
-from cpufit.plan import Selection
-from cpufit.run.request import Request, from_json, resolve
+from cpufit.plan.request import Request, from_json, resolve
+from cpufit.plan.selection import Selection
 from tests.samples import CARDS
 
 

@@ -8,11 +8,12 @@ from math import log
 import numpy as np
 import pytest
 
-from cpufit import analyse, config, intervals, store
+from cpufit import analysis, config, store
 from cpufit.paths import data_root
 from cpufit.selftest import all as everything
 from cpufit.selftest import replay
 from cpufit.selftest.replay import Trace
+from cpufit.stats import intervals
 
 SETTINGS = config.load_settings()
 
@@ -35,7 +36,7 @@ def test_all_findings_on_the_recorded_noise_are_as_asked() -> None:
 
 def test_there_is_noise_worth_the_name_in_what_is_recorded() -> None:
     files = sorted((data_root() / everything.RECORDED).glob("*/*/selftest-*.parquet"))
-    traces = replay.traces(analyse.rows(store.read(files), SETTINGS.thresholds))
+    traces = replay.traces(analysis.rows(store.read(files), SETTINGS.levels))
     assert len(traces) >= 5
     assert all(len(trace.processes) >= 12 for trace in traces)
     assert max(float(np.std(trace.logs())) for trace in traces) > 0.03

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import analyse, config
+from cpufit import analysis, config
+from cpufit.analysis.settling import settled
 from cpufit.run import rounds
 from cpufit.schema import Budget, Cell, Outcome, Series
-from cpufit.settling import settled
 from tests.samples import RECORD
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _process(repeat: int, ms: float, **noise: float) -> Record:
 
 
 def _settled(records: Sequence[Record], budget: Budget = BUDGET) -> str:
-    (row,) = analyse.rows(records, config.load_settings().thresholds)
+    (row,) = analysis.rows(records, config.load_settings().levels)
     return settled(row, budget)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, config, sizing
-from cpufit.schema import Cell, Memory, Outcome, Series, Thresholds, Tier, TierModel
+from cpufit import analysis, config, sizing
+from cpufit.analysis import words
+from cpufit.config import load_settings
+from cpufit.schema import Cell, Memory, Outcome, Series, Tier, TierModel
 from tests.samples import HOST, RECORD
 
 if TYPE_CHECKING:
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
 MS = 1e6
 GB = 10**9
 BOX = replace(HOST, memory_limit_bytes=8 * GB)
-THRESHOLDS = Thresholds(
-    latency_ms=500, ttft_ms=500, tpot_ms=500, fps=(10, 15, 30), percentile=0.9, confidence=0.99
-)
+LEVELS = load_settings().levels
 
 
 def _tier(name: str, *models: str) -> Tier:
@@ -66,7 +66,7 @@ def _llm(model: str, ttft_ms: float, tpot_ms: float = 50, **kwargs: float) -> Re
 
 
 def _recommend(records: list[Record], *tiers: Tier) -> sizing.Recommendation:
-    return sizing.recommend(analyse.rows(records, THRESHOLDS), BOX, tiers)
+    return sizing.recommend(analysis.rows(records, LEVELS), BOX, tiers)
 
 
 def test_the_highest_tier_whose_models_all_pass() -> None:
@@ -142,9 +142,9 @@ def test_rows_of_another_host_and_failed_rows_do_not_count() -> None:
 
 
 def test_flags_say_value_and_ratio_and_come_slowest_first() -> None:
-    rows = analyse.rows([_llm("a", 900), _llm("b", 4900), _llm("c", 10)], THRESHOLDS)
-    words = [flag.words for flag in analyse.flags(rows)]
-    assert words == [
+    rows = analysis.rows([_llm("a", 900), _llm("b", 4900), _llm("c", 10)], LEVELS)
+    found = [words.flagged(flag) for flag in analysis.flags(rows)]
+    assert found == [
         "b INT4 on fake, synthetic weights: TTFT at 128 tokens 4.90 s (p90), "
         "9.8 times the 500 ms threshold",
         "a INT4 on fake, synthetic weights: TTFT at 128 tokens 900 ms (p90), "
@@ -154,15 +154,15 @@ def test_flags_say_value_and_ratio_and_come_slowest_first() -> None:
 
 def test_a_clear_flag_needs_no_p90_and_a_close_one_stays_open() -> None:
     few = _row("a", "llm", _series("ttft", 5000, 128, n=2), _series("ttft", 470, 512, n=5))
-    flags = analyse.flags(analyse.rows([few], THRESHOLDS))
+    flags = analysis.flags(analysis.rows([few], LEVELS))
     assert [flag.metric.verdict for flag in flags] == ["over", "undecided"]
-    assert "(p50)" in flags[0].words
-    assert "undecided, 5 samples are too few" in flags[1].words
+    assert "(p50)" in words.flagged(flags[0])
+    assert "undecided, 5 samples are too few" in words.flagged(flags[1])
 
 
 def test_rates_are_items_over_time() -> None:
     series = Series(name="decode", unit="ns", size=4, items=4, values=(100 * MS, 300 * MS))
-    row = analyse.rows([_row("a", "llm", series)], THRESHOLDS)[0]
+    row = analysis.rows([_row("a", "llm", series)], LEVELS)[0]
     assert row.metrics[0].rate == 20.0
     assert row.metrics[0].verdict is None
 

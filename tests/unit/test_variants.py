@@ -21,7 +21,7 @@ from cpufit.networks.families import graph_of
 from cpufit.networks.sources import Synthetic
 from cpufit.networks.widths import keep, rank
 from cpufit.schema import Cell, Model
-from cpufit.shapes import Decoder, Encoder
+from cpufit.schema.shapes import Decoder, Encoder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from cpufit.measuring.worker import from_core_to_core
 from cpufit.run.child import death
-from cpufit.worker import from_core_to_core
 
 if TYPE_CHECKING:
     from collections.abc import Collection

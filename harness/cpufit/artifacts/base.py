@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.precisions import Precision
-    from cpufit.schema import Input, Model, Weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Make `model` at `precision` for `runtime`."""
-
-    model: Model
-    precision: Precision
-    runtime: str
-    weights: Weights
-    real_file: Path | None = None  # the fetched file, where weights are real
+    from cpufit.schema import Input, Order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +34,14 @@ class Builder(Protocol):
     NAME: str
     VERSION: int
 
-    def build(self, request: Request, folder: Path) -> Built:
+    def build(self, order: Order, folder: Path) -> Built:
         """Write the model into `folder`, holding no more than a few tensors in memory."""
 
-    def estimate_bytes(self, request: Request) -> int:
+    def estimate_bytes(self, order: Order) -> int:
         """Return the size of the file `build` would write, without writing it."""
 
-    def scratch_bytes(self, request: Request) -> int:
+    def scratch_bytes(self, order: Order) -> int:
         """Return the size of what else it writes there and removes again."""
 
-    def packages(self, request: Request) -> tuple[str, ...]:
+    def packages(self, order: Order) -> tuple[str, ...]:
         """Return the packages whose version decides the bytes; they enter the cache key."""

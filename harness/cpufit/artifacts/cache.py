@@ -15,55 +15,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpufit.artifacts import storage
-from cpufit.artifacts.base import Request
-from cpufit.artifacts.real import locate
-from cpufit.artifacts.routes import builder, route_of
+from cpufit.artifacts.routes import builder
 from cpufit.errors import DataError, UnavailableError
 from cpufit.schema import Artifact
 from cpufit.units import size
 
 if TYPE_CHECKING:
-    from cpufit.artifacts.base import Builder, Built
-    from cpufit.precisions import Precision
-    from cpufit.schema import Model, Weights
+    from cpufit.artifacts.base import Built
+    from cpufit.schema import Order
 
 
-def request_of(
-    model: Model, precision: Precision, runtime: str, weights: Weights, cache: Path
-) -> tuple[Request, Builder]:
-    """Resolve the builder and, for real weights, the file; raise where either is missing."""
-    route = route_of(model, precision, runtime, weights)
-    real = None
-    if weights == "real":
-        real = Path(model.file) if model.file else locate(model, cache)
-    stored = route.stored or precision
-    request = Request(
-        model=model, precision=stored, runtime=runtime, weights=weights, real_file=real
-    )
-    return request, builder(route.builder)
-
-
-def find(request: Request, module: Builder, cache: Path) -> Artifact | None:
+def find(order: Order, cache: Path) -> Artifact | None:
     """Return the cached artifact, noting that it is used; None where it must be made."""
-    folder = storage.folder_of(cache, _key(request, module))
+    folder = storage.folder_of(cache, key_of(order))
     found = _whole(folder)
     if found is not None:
         storage.touch(folder)
     return found
 
 
-def make(request: Request, module: Builder, cache: Path) -> Artifact:
+def make(order: Order, cache: Path) -> Artifact:
     """Return the artifact, building it where the cache lacks it."""
-    found = find(request, module, cache)
+    found = find(order, cache)
     if found is not None:
         return found
     try:
-        return _make(request, module, cache)
+        return _make(order, cache)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = module.estimate_bytes(request) + module.scratch_bytes(request)
+            need = needed_bytes(order)
             raise DataError(
-                f"the cache's disk is full: {request.model.name} needs {size(need)}",
+                f"the cache's disk is full: {order.model.name} needs {size(need)}",
                 "free some space or name another folder with --cache",
             ) from error
         raise
@@ -91,11 +73,11 @@ def _whole(folder: Path) -> Artifact | None:
         return None
 
 
-def _make(request: Request, module: Builder, cache: Path) -> Artifact:
-    key = _key(request, module)
+def _make(order: Order, cache: Path) -> Artifact:
+    key = key_of(order)
     folder = storage.folder_of(cache, key)
     with storage.scratch(cache) as scratch:
-        artifact = _describe(module.build(request, scratch), key)
+        artifact = _describe(builder(order).build(order, scratch), key)
         moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
         (scratch / storage.CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
         storage.publish(scratch, folder, cache, lambda there: _whole(there) is not None)
@@ -134,18 +116,26 @@ def _parts(file: Path) -> list[Path]:
     return [file, *(part for part in found[1:] if part != file and part.is_file())]
 
 
-def _key(request: Request, module: Builder) -> str:
+def needed_bytes(order: Order) -> int:
+    """Return about what making the artifact takes on disk, with what is removed again."""
+    made = builder(order)
+    return made.estimate_bytes(order) + made.scratch_bytes(order)
+
+
+def key_of(order: Order) -> str:
+    """Return the artifact's content address: it changes with anything that changes the bytes."""
+    module = builder(order)
     parts = {
-        "model": _card(request.model),
-        "precision": request.precision,
-        "weights": request.weights,
+        "model": _card(order.model),
+        "precision": order.precision,
+        "weights": order.weights,
         "builder": [module.NAME, module.VERSION],
-        "packages": {name: _version(name) for name in module.packages(request)},
-        "file": _stamp(request.real_file),
+        "packages": {name: _version(name) for name in module.packages(order)},
+        "file": _stamp(order.real_file),
     }
     # The runtime is left out: two runtimes that take the same file share it.
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return f"{request.model.name}-{request.precision}-{digest[:16]}"
+    return f"{order.model.name}-{order.precision}-{digest[:16]}"
 
 
 def _card(part: Any) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from cpufit.artifacts.real import locate
 from cpufit.errors import UnsupportedError
 from cpufit.runtimes import engine_of, engines
 from cpufit.runtimes.engine import Build
+from cpufit.schema import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +50,27 @@ def route_of(model: Model, precision: Precision, runtime: str, weights: Weights)
     )
 
 
-def builder(module: str) -> Builder:
-    """Import the builder of that name."""
-    return cast("Builder", import_module(f"cpufit.artifacts.{module}"))
+def order_of(
+    model: Model, precision: Precision, runtime: str, weights: Weights, cache: Path
+) -> Order:
+    """Return how an artifact is made, and for real weights the file; raise where either lacks."""
+    route = route_of(model, precision, runtime, weights)
+    real = None
+    if weights == "real":
+        real = Path(model.file) if model.file else locate(model, cache)
+    return Order(
+        model=model,
+        precision=route.stored or precision,
+        runtime=runtime,
+        weights=weights,
+        builder=route.builder,
+        real_file=real,
+    )
+
+
+def builder(order: Order) -> Builder:
+    """Import what makes the artifact."""
+    return cast("Builder", import_module(f"cpufit.artifacts.{order.builder}"))
 
 
 def _family(model: Model) -> Family:

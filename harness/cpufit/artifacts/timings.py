@@ -16,7 +16,7 @@ from cpufit.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Request
+    from cpufit.schema import Order
 
 NAME = "cpufit.artifacts.timings"
 VERSION = 1
@@ -29,35 +29,35 @@ _MEMORY_SHARE = 1000  # the fake really allocates its memory, so it takes a thou
 _JITTER = 0.02
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write the timings of a model."""
-    file = folder / f"{request.model.name}.json"
-    file.write_text(_text(request), encoding="utf-8")
+    file = folder / f"{order.model.name}.json"
+    file.write_text(_text(order), encoding="utf-8")
     return Built(
         file=file,
-        parameters=request.model.parameters,
-        format=request.precision,
+        parameters=order.model.parameters,
+        format=order.precision,
         recipe="invented timings from the card's parameters and MACs",
     )
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of the JSON text."""
-    return len(_text(request).encode())
+    return len(_text(order).encode())
 
 
-def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol
     """Return 0: it is written at once."""
     return 0
 
 
-def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return none: the text depends on the card alone."""
     return ()
 
 
-def _text(request: Request) -> str:
-    model, width = request.model, precision(request.precision).bytes
+def _text(order: Order) -> str:
+    model, width = order.model, precision(order.precision).bytes
     weight_bytes = model.parameters * width
     work_ms = model.macs / _MACS_PER_S * _MS_PER_S * width / precision("fp32").bytes
     values = {"load_ms": weight_bytes / _LOAD_BYTES_PER_S * _MS_PER_S, "first_ms": work_ms / 2}

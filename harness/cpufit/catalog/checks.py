@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from cpufit.schema import Family, Model
-    from cpufit.shapes import Decoder, Encoder, RopeScaling, Vision, Writer
+    from cpufit.schema.shapes import Decoder, Encoder, RopeScaling, Vision, Writer
 
     Problems = Iterator[tuple[str, str]]  # field, and what is wrong with it
 

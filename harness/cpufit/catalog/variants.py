@@ -15,13 +15,13 @@ from cpufit.catalog.names import is_plain, split
 from cpufit.errors import UsageError, unknown
 from cpufit.networks.counts import counts
 from cpufit.networks.widths import WITH_LINEAR, keep
-from cpufit.shapes import Decoder, Encoder
+from cpufit.schema.shapes import Decoder, Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cpufit.schema import Model
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 Blocks = TypeVar("Blocks", Decoder, Encoder)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from cpufit.plan.request import Request
     from cpufit.run.flow import Place
-    from cpufit.run.request import Request
     from cpufit.schema import Record
 
 OUTPUT = Path("cpufit-results")
@@ -97,9 +97,9 @@ def run(
     resume
         Go on with the newest run in the output folder.
     """
-    from cpufit.plan import Selection
+    from cpufit.plan.request import SUITES, Request
+    from cpufit.plan.selection import Selection
     from cpufit.run import flow
-    from cpufit.run.request import SUITES, Request
     from cpufit.sizes import parse_size
 
     selection = Selection(
@@ -362,10 +362,10 @@ def main() -> None:
 def _run(request: Request, place: Place, resume: bool) -> None:
     from cpufit import config, store
     from cpufit.cli.progress import Watcher
+    from cpufit.plan.request import Request
     from cpufit.report import html
     from cpufit.report.terminal import summary
     from cpufit.run import flow
-    from cpufit.run.request import Request
 
     console, settings = _console(), config.load_settings()
     if resume and request != Request():

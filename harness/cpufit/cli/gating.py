@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
     from cpufit.gating.pairs import Stage
     from cpufit.gating.verdict import Found
     from cpufit.margins import Margins
-    from cpufit.plan import Selection
+    from cpufit.plan.request import Request
+    from cpufit.plan.selection import Selection
     from cpufit.report.gate_words import Verdict
     from cpufit.run.flow import Place
-    from cpufit.run.gate import Match
-    from cpufit.run.request import Request
+    from cpufit.run.gate.road import Setup
     from cpufit.schema import Cell, Host, Kind
 
 Many = Parameter(consume_multiple=True)
@@ -97,7 +97,7 @@ def gate(
     """
     from cpufit.cli import _cache, _console
     from cpufit.gating.verdict import exit_code
-    from cpufit.plan import Selection
+    from cpufit.plan.selection import Selection
     from cpufit.report import gate_words
     from cpufit.run import flow
 
@@ -117,9 +117,9 @@ def gate(
     if baseline is not None:
         told = _against_past(baseline, suite, selection, given, place, console)
     else:
-        match = _match(against, against_model, suite, selection, given, place)
-        found = _fight(replace(match, max_s=limit_s), place, console)
-        told = _told(match, found)
+        setup = _setup(against, against_model, suite, selection, given, place)
+        found = _compared(replace(setup, max_s=limit_s), place, console)
+        told = _told(setup, found)
     told = replace(told, seconds=time.monotonic() - start)
     console.print(gate_words.terminal(told))
     for command in gate_words.again(told):
@@ -168,19 +168,19 @@ def _check_targets(*paths: Path | None) -> None:
             raise DataError(f"cannot write {path}", "name a file in a folder that exists")
 
 
-def _match(
+def _setup(
     against: str,
     files: tuple[Path, Path] | None,
     suite: Words,
     selection: Selection,
     given: Margins,
     place: Place,
-) -> Match:
+) -> Setup:
     """Decide what is compared with what."""
     from cpufit.artifacts.cache import check_writable
-    from cpufit.run import arms
-    from cpufit.run.gate import Match
-    from cpufit.run.request import Request, resolve
+    from cpufit.plan.request import Request, resolve
+    from cpufit.run.gate import arms
+    from cpufit.run.gate.road import Setup
 
     check_writable(place.cache)
     here = arms.here()
@@ -195,11 +195,11 @@ def _match(
         )
         cells = {_how(cell): cell for cell in plans[0].cells}
         contests = tuple((cells[_how(c)], c) for c in plans[1].cells if _how(c) in cells)
-        if not contests:
+        if not cells:
             raise UsageError(
                 f"no runtime reads both {files[0].name} and {files[1].name}", "give one kind"
             )
-        return Match(contests=contests, plans=(plans[0], plans[1]), arms=(here, here))
+        return Setup(cells=contests, plans=(plans[0], plans[1]), arms=(here, here))
     plan = resolve(Request(suite=suite or SUITES, budget="rapid", selection=selection))
     plan = plan.with_margins(given)
     other = arms.other(against, place.cache)
@@ -211,19 +211,19 @@ def _match(
             "name another version, or --runtime to compare all the same",
         )
     contests = tuple((cell, cell) for cell in used)
-    return Match(contests=contests, plans=(plan, plan), arms=(other, here))
+    return Setup(cells=contests, plans=(plan, plan), arms=(other, here))
 
 
 def _how(cell: Cell) -> tuple[object, ...]:
     return cell.runtime, cell.scenario, cell.threads, cell.batch
 
 
-def _fight(match: Match, place: Place, console: Console) -> list[Found]:
-    from cpufit.run import gate as road
+def _compared(setup: Setup, place: Place, console: Console) -> list[Found]:
+    from cpufit.run.gate import road
 
     with console.status("") as status:
         try:
-            return road.go(match, place, _Watcher(console, status.update))
+            return road.go(setup, place, _Watcher(console, status.update))
         except KeyboardInterrupt:
             console.print("interrupted: nothing is decided", soft_wrap=True)
             sys.exit(_INTERRUPTED)
@@ -238,19 +238,19 @@ class _Watcher:
         self._console, self._update = console, update
         self._cell, self._pairs, self._printed = "", 0, time.monotonic()
 
-    def began(self, match: Match) -> None:
+    def began(self, setup: Setup) -> None:
         """Say what is compared with what."""
         from cpufit.gating.rule import SCREEN
         from cpufit.report.gate_words import packages
 
-        before, after = (arm.name for arm in match.arms)
-        if match.plans[0] is match.plans[1]:
-            versions = packages(match.arms[0].differs(match.arms[1])) or "the same packages"
+        before, after = (arm.name for arm in setup.arms)
+        if setup.plans[0] is setup.plans[1]:
+            versions = packages(setup.arms[0].differs(setup.arms[1])) or "the same packages"
             words = f"before: {before}; after: {after} ({versions})"
         else:
-            words = f"before: {match.contests[0][0].card}; after: {match.contests[0][1].card}"
+            words = f"before: {setup.cells[0][0].card}; after: {setup.cells[0][1].card}"
         self._console.print(words, soft_wrap=True)
-        total = len(match.contests)
+        total = len(setup.cells)
         words = f"{total} cell{'s' * (total != 1)}, {SCREEN} pairs of processes each at least"
         self._console.print(words)
 
@@ -263,7 +263,7 @@ class _Watcher:
         assert callable(self._update)
         self._update(f"pair {self._pairs + 1}: {self._cell}: {text}")
 
-    def fought(self, found: Found, stage: Stage, left: int) -> None:
+    def paired(self, found: Found, stage: Stage, left: int) -> None:
         """Count the pair; in a log, say so once a minute."""
         self._pairs += 1
         if not self._console.is_terminal and time.monotonic() - self._printed > self._SILENCE_S:
@@ -282,11 +282,11 @@ def _against_past(
     console: Console,
 ) -> Verdict:
     """Measure the cells of earlier runs once more; leave with 3 where they are of another host."""
-    from cpufit import analyse, config, store
+    from cpufit import analysis, config, store
     from cpufit.gating import baseline as past
+    from cpufit.plan.request import resolve
     from cpufit.report.gate_words import Verdict
     from cpufit.run import here
-    from cpufit.run.request import resolve
 
     files = sorted(baseline.glob("run-*.parquet")) if baseline.is_dir() else [baseline]
     if not files:
@@ -302,7 +302,7 @@ def _against_past(
         )
         sys.exit(_NOT_COMPARABLE)
     earlier: dict[str, list[Row]] = {}
-    for row in analyse.rows(mine, settings.thresholds):
+    for row in analysis.rows(mine, settings.levels):
         if row.ok:
             earlier.setdefault(row.record.cell.id, []).append(row)
     request = _asked(files[-1], suite, selection)
@@ -332,8 +332,8 @@ def _host_words(here: Host) -> str:
 def _asked(file: Path, suite: Words, selection: Selection) -> Request:
     """Return what the earlier run was asked to do, or what is asked for now."""
     from cpufit import store
-    from cpufit.plan import Selection
-    from cpufit.run.request import from_json
+    from cpufit.plan.request import from_json
+    from cpufit.plan.selection import Selection
 
     request = from_json(store.request_of(file), file)
     if suite:
@@ -342,7 +342,7 @@ def _asked(file: Path, suite: Words, selection: Selection) -> Request:
 
 
 def _measured(request: Request, place: Place, console: Console) -> list[Row]:
-    from cpufit import analyse, config, store
+    from cpufit import analysis, config, store
     from cpufit.cli.progress import Watcher
     from cpufit.run import flow
 
@@ -351,16 +351,16 @@ def _measured(request: Request, place: Place, console: Console) -> list[Row]:
         todo = flow.begin(request, replace(place, output=Path(folder)))
         with Watcher(console, settings) as watcher:
             flow.go(todo, place, watcher)
-        return analyse.rows(store.read([todo.results.path]), settings.thresholds)
+        return analysis.rows(store.read([todo.results.path]), settings.levels)
 
 
-def _told(match: Match, found: list[Found]) -> Verdict:
+def _told(setup: Setup, found: list[Found]) -> Verdict:
     from cpufit.report.gate_words import Verdict
     from cpufit.run import here
 
-    before, after = match.arms
-    two_files = match.plans[0] is not match.plans[1]
-    names = [cell.card for cell in match.contests[0]] if two_files else [before.name, after.name]
+    before, after = setup.arms
+    two_files = setup.plans[0] is not setup.plans[1]
+    names = [cell.card for cell in setup.cells[0]] if two_files else [before.name, after.name]
     host = here.describe()
     return Verdict(
         before=names[0],
@@ -405,7 +405,7 @@ def _write(
             with replacing(path) as file:
                 file.write(make(told).encode())
     if github:
-        print("\n".join(gate_words.workflow_commands(told)))  # noqa: T201 - GitHub reads them there
+        print("\n".join(gate_words.workflow_commands(told)))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(gate_words.as_markdown(told))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cpufit import config, units
 from cpufit.catalog import load_models, standard
+from cpufit.doctor import checks as doctor
+from cpufit.doctor.checks import Check
 from cpufit.errors import UnsupportedError
+from cpufit.plan.scenarios import load_scenarios
 from cpufit.precisions import PRECISIONS
-from cpufit.probes import doctor
-from cpufit.probes.doctor import Check
 from cpufit.report.terminal import table
 from cpufit.runtimes import engines
 
@@ -73,7 +74,7 @@ def _entries(what: str) -> list[dict[str, Any]]:
     if what == "runtimes":
         return [_engine(engine) for engine in engines()]
     if what == "scenarios":
-        return [asdict(scenario) for scenario in settings.scenarios.values()]
+        return [asdict(scenario) for scenario in load_scenarios().values()]
     if what == "suites":
         return [asdict(config.load_suite(name)) for name in config.suite_names()]
     return [asdict(tier) for tier in settings.tiers]

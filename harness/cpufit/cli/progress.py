@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 from rich.text import Text
 
-from cpufit import analyse, units
-from cpufit.probes import doctor
-from cpufit.report.terminal import cell_line, cell_table
+from cpufit import analysis, units
+from cpufit.doctor import checks as doctor
+from cpufit.report.terminal import cell_line, cell_table, table_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Task
 
-    from cpufit.analyse import Row
-    from cpufit.run.request import Plan
+    from cpufit.analysis import Row
+    from cpufit.plan.request import Plan
+    from cpufit.report.terminal import TableLine
     from cpufit.schema import Cell, Record, Settings
 
 _REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
@@ -43,18 +44,26 @@ class _TimeLeft(ProgressColumn):
 
 
 class Watcher:
-    """Observes a run for a terminal, or for a log where output is not one."""
+    """Observes a run for a terminal, or for a log where output is not one.
 
-    def __init__(self, console: Console, settings: Settings) -> None:
+    It keeps words, no samples: what it holds does not grow with them.
+    """
+
+    def __init__(
+        self, console: Console, settings: Settings, rounded: Callable[[], None] = lambda: None
+    ) -> None:
         self._console = console
         self._settings = settings
         self._live: Live | None = None
-        self._records: dict[str, list[Record]] = {}  # of each cell, by its id
+        self._lines: dict[str, TableLine] = {}  # of each cell that was begun, by its id
+        self._counts: dict[str, int] = {}  # processes of the same
+        self._settled: list[int] = []  # processes that settled cells took
         self._open: dict[str, None] = {}  # ids of cells that are not settled, in order
         self._spent_s: list[float] = []
         self._began, self._running = 0.0, ""
         self._printed = 0.0
         self._plan: Plan | None = None
+        self.rounded: Callable[[], None] = rounded
         self._bar = Progress(
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
@@ -73,17 +82,18 @@ class Watcher:
     def planned(self, plan: Plan, done: Sequence[Record]) -> None:
         """Show what will be run."""
         self._plan = plan
-        for record in done:
-            self._records.setdefault(record.cell.id, []).append(record)
-        settled = {record.cell.id for record in done if record.settled}
-        self._open = {cell.id: None for cell in plan.cells if cell.id not in settled}
+        self._open = {cell.id: None for cell in plan.cells}
+        for row in analysis.rows(done, self._settings.levels):
+            self._note(row)
         total = len(plan.cells)
-        self._bar.update(self._task, total=total, completed=len(settled))
+        self._bar.update(self._task, total=total, completed=total - len(self._open))
         kept = f", {len(done)} process{'es' * (len(done) > 1)} kept from before" if done else ""
         self._console.print(
             f"{total} cell{'s' * (total != 1)}, budget {plan.budget.name}{kept}; "
             f"about {units.clock(self._left_s())}"
         )
+        for words in plan.why:
+            self._console.print(words, markup=False, soft_wrap=True)
         self._warn_of_noise()
         if self._console.is_terminal and self._open:
             self._live = Live(
@@ -103,21 +113,29 @@ class Watcher:
         """Show what its process does."""
         self._describe(f"{self._running}: {text}")
 
-    def finished(self, record: Record) -> None:
+    def finished(self, row: Row) -> None:
         """Put what the cell comes to now into the table; or print its line, first and last."""
+        record = row.records[-1]
         self._spent_s.append(time.monotonic() - self._began)
         self._running = ""
-        self._records.setdefault(record.cell.id, []).append(record)
+        self._note(row)
         if record.settled:
-            self._open.pop(record.cell.id, None)
             self._bar.advance(self._task)
         if self._live is not None:
             self._live.update(self._view())
         elif record.settled or not record.repeat:
-            self._log(cell_line(self._row(record.cell.id)))
+            self._log(cell_line(row))
         elif time.monotonic() - self._printed > _SILENCE_S:
             process = f"process {record.repeat + 1} of {record.cell.id}"
             self._log(f"{process} is done; about {units.clock(self._left_s())} left")
+
+    def _note(self, row: Row) -> None:
+        """Keep a cell's line, and how many processes it took."""
+        name, last = row.record.cell.id, row.records[-1]
+        self._lines[name], self._counts[name] = table_line(row), len(row.records)
+        if last.settled:
+            self._open.pop(name, None)
+            self._settled += [len(row.records)] if last.outcome.status == "ok" else []
 
     def _log(self, words: str) -> None:
         total = len(self._plan.cells) if self._plan else 0
@@ -136,11 +154,7 @@ class Watcher:
         self._bar.update(self._task, description=text)
 
     def _view(self) -> Group:
-        rows = [self._row(name) for name in self._records]
-        return Group(cell_table(rows), Text(), self._bar)
-
-    def _row(self, name: str) -> Row:
-        return analyse.rows(self._records[name], self._settings.thresholds)[0]
+        return Group(cell_table(self._lines.values()), Text(), self._bar)
 
     def _left_s(self) -> float:
         """Estimate from the budget, then more and more from the processes that are done."""
@@ -149,12 +163,7 @@ class Watcher:
         budget = self._plan.budget
         guess = budget.warmup_s + sum(budget.process_s) / 2 + _START_S
         each = (sum(self._spent_s) + 2 * guess) / (len(self._spent_s) + 2)
-        settled = [
-            len(found)
-            for name, found in self._records.items()
-            if name not in self._open and found[-1].outcome.status == "ok"
-        ]
-        typical = (sum(settled) + sum(budget.processes)) / (len(settled) + 2)
-        left = sum(max(typical - len(self._records.get(name, ())), 1.0) for name in self._open)
+        typical = (sum(self._settled) + sum(budget.processes)) / (len(self._settled) + 2)
+        left = sum(max(typical - self._counts.get(name, 0), 1.0) for name in self._open)
         running = time.monotonic() - self._began if self._running else 0.0
         return float(max(each * left - min(running, each), 0.0))

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from cpufit.analysis import Row
     from cpufit.gating.pairs import Stage
     from cpufit.gating.verdict import Found
+    from cpufit.plan.request import Plan
     from cpufit.run.flow import Place
-    from cpufit.run.gate import Match
-    from cpufit.run.request import Plan
+    from cpufit.run.gate.road import Setup
     from cpufit.schema import Cell, Record
     from cpufit.selftest import Finding
 
@@ -46,16 +47,19 @@ class _Status:
         """Show what its process does."""
         self.status.update(f"process {self._done + 1}: {self._cell}: {text}")
 
-    def began(self, match: Match) -> None:
+    def began(self, setup: Setup) -> None:
         """Show nothing yet."""
 
-    def fought(self, found: Found, stage: Stage, left: int) -> None:  # noqa: ARG002 - an observer's
+    def paired(self, found: Found, stage: Stage, left: int) -> None:  # noqa: ARG002 - an observer's
         """Count two."""
         self._done += 2
 
-    def finished(self, record: Record) -> None:  # noqa: ARG002 - an observer's
+    def finished(self, row: Row) -> None:  # noqa: ARG002 - an observer's
         """Count it."""
         self._done += 1
+
+    def rounded(self) -> None:
+        """Go on."""
 
 
 def show(

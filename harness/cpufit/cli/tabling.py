@@ -103,7 +103,7 @@ def compare(
 
     prices = dict(_price(text) for text in price)
     records = [store.read([path]) for path in results(files)]
-    limits = config.load_settings().thresholds
+    limits = config.load_settings().levels
     found = comparing.compare(records, limits, prices)
     if html:
         pages.save(page.as_html(found), html)
@@ -158,4 +158,4 @@ def _documents(paths: Sequence[Path], check: bool) -> None:
 def _confidence() -> float:
     from cpufit import config
 
-    return config.load_settings().thresholds.confidence
+    return config.load_settings().levels.confidence

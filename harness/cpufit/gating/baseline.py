@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from cpufit import intervals
 from cpufit.gating import rule, verdict
 from cpufit.gating.pairs import Facts, Trial, kind_of, values_of
 from cpufit.gating.rule import FAMILY_ALPHA, Judged
 from cpufit.gating.verdict import Found
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
     from cpufit.gating.pairs import Values
     from cpufit.gating.rule import Logs, Verdict
     from cpufit.margins import Margins

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from cpufit import intervals
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

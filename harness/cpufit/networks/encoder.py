@@ -11,7 +11,7 @@ from cpufit.networks.transformer import Attention, attention, gelu, layer_norm, 
 
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Encoder
+    from cpufit.schema.shapes import Encoder
 
 _MASKED = -10_000.0  # added to the scores of masked tokens, as the original BERT does
 

@@ -9,7 +9,7 @@ from cpufit.networks.widths import rank
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.shapes import Encoder
+    from cpufit.schema.shapes import Encoder
 
 _ATTENTION = 4  # linear layers: queries, keys, values, output
 

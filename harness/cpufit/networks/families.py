@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cpufit.networks.graph import Value
     from cpufit.networks.sources import Source
     from cpufit.schema import Model
-    from cpufit.shapes import Encoder, Vision
+    from cpufit.schema.shapes import Encoder, Vision
 
 _VISION: Mapping[str, Callable[[Graph, Value, Vision], Value | dict[str, Value]]] = {
     "mobilenet_v2": mobilenet_v2,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.networks.graph import Graph
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 Activation = Literal["relu", "relu6", "hardswish", "silu", "none"]
 Padding = Literal["half", "same", "none"]

@@ -13,7 +13,7 @@ from cpufit.networks.unet import unet
 from cpufit.networks.vision.mobilevit import features
 from cpufit.networks.vit import Vit, factorised, rows_of, vit
 from cpufit.networks.writer import look
-from cpufit.shapes import Vision
+from cpufit.schema.shapes import Vision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cpufit.networks.graph import Value
     from cpufit.networks.sources import Source
     from cpufit.schema import Model
-    from cpufit.shapes import Sense
+    from cpufit.schema.shapes import Sense
 
 _BLIP_EPS = 1e-5
 _VIT_B_16 = Vit(

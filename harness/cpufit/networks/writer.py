@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Writer
+    from cpufit.schema.shapes import Writer
 
 _NEW, _ALL, _PAST = "tokens", "all_tokens", "past_tokens"  # open axes
 

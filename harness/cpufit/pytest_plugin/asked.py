@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cpufit import config, plan
+from cpufit import config
 from cpufit.artifacts.asis import precision_of
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import UsageError, unknown
+from cpufit.plan.cells import cells
+from cpufit.plan.scenarios import load_scenarios
+from cpufit.plan.selection import MOST_THREADS
 from cpufit.precisions import PRECISIONS
 from cpufit.probes.host import default_threads
 from cpufit.pytest_plugin import limits
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from cpufit.precisions import Precision
     from cpufit.pytest_plugin.limits import Limit
-    from cpufit.schema import Cell, Model, Scenario, Thresholds, Weights
+    from cpufit.schema import Cell, Levels, Model, Scenario, Weights
 
 _KEYWORDS = ("model", "runtime", "precision", "weights", "threads", "prompt_tokens")
 _PROMPT_TOKENS = 128  # as tiers count TTFT
@@ -55,7 +58,7 @@ class Wanted:
     model: Model
     cells: tuple[Cell, ...]
     scenarios: dict[str, Scenario]
-    thresholds: Thresholds
+    levels: Levels
     stamp: tuple[int, int]  # of the file, so that a model that is built anew is measured anew
 
     @property
@@ -84,7 +87,7 @@ def parse(words: Sequence[object], keywords: Mapping[str, object], root: Path) -
         runtime=_word(own, "runtime", "") or _usual_runtime(model),
         precision=_word(own, "precision", ""),
         weights=_word(own, "weights", ""),
-        threads=_count(own, "threads", default_threads(), plan.MOST_THREADS),
+        threads=_count(own, "threads", default_threads(), MOST_THREADS),
         prompt_tokens=_count(own, "prompt_tokens", 0, 1_000_000),
         limits=limits.parse({name: given[name] for name in given if name in limits.LIMITS}),
     )
@@ -98,14 +101,14 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     `name` is what to call a file's model, where another one has its name. Raises DataError where
     the file does not exist, UsageError where the limits are not for such a model.
     """
-    settings = config.load_settings()
+    settings, scenarios = config.load_settings(), load_scenarios()
     model = _named(asked, name)
     limits.check_task(asked.limits, model.task, asked.model)
-    scenario = _scenario(asked, model, settings.scenarios)
+    scenario = _scenario(asked, model, scenarios)
     quantities = {limit.quantity for limit in asked.limits}
     names = [scenario.name] if everything or quantities - _ONLY_MEMORY else []
     names += [_MEMORY] if everything or quantities & _ONLY_MEMORY else []
-    scenarios = {scenario.name: scenario, _MEMORY: settings.scenarios[_MEMORY]}
+    own = {scenario.name: scenario, _MEMORY: scenarios[_MEMORY]}
     block = Select(
         models=(model.name,),
         runtimes=(asked.runtime,),
@@ -115,9 +118,9 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     )
     return Wanted(
         model=model,
-        cells=plan.cells((block,), {model.name: model}, scenarios, (asked.threads,)),
-        scenarios=scenarios,
-        thresholds=limits.thresholds(asked.limits, settings.thresholds),
+        cells=cells((block,), {model.name: model}, own, (asked.threads,)),
+        scenarios=own,
+        levels=limits.levels(asked.limits, settings.levels),
         stamp=_stamp(model),
     )
 

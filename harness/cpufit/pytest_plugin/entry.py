@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from cpufit import stats, units
-from cpufit.quantities import QUANTITIES
+from cpufit.analysis.choice import response, speed
 from cpufit.run import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
 
 _SECONDS, _JOULES, _GIGABYTES = "s", "J", "GB"
 # Facts of which a difference explains another fingerprint.
@@ -86,11 +86,7 @@ def record(benchmark: Benchmark, row: Row, replay: Replay) -> None:
 
 def headline(row: Row) -> Headline:
     """Return what a user waits for, or the throughput, energy or memory of a cell without that."""
-    # It brings matplotlib, which collecting must not wait for.
-    from cpufit.report.figures import response
-
-    others = (row.metric(quantity.name) for quantity in QUANTITIES if quantity.speed)
-    metric = response(row) or next(filter(None, others), None)
+    metric = response(row) or speed(row)
     if metric is None:
         return _memory(row)
     scale = _scale(metric)
@@ -186,7 +182,7 @@ def _metric(metric: Metric) -> dict[str, Any]:
         "per_s": metric.rate,
         "verdict": metric.verdict,
         "threshold": metric.threshold * scale or None,
-        "keeps_up_with_fps": {str(fps): verdict for fps, verdict in metric.holds},
+        "keeps_up_with_fps": {name.removesuffix(" FPS"): verdict for name, verdict in metric.holds},
     }
 
 

@@ -7,19 +7,20 @@ fails: a test must not fail by chance. Only what is surely under passes without 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from cpufit import intervals, stats, units
+from cpufit import stats, units
 from cpufit.errors import UsageError, unknown
-from cpufit.schema import Thresholds
+from cpufit.schema import Level
 from cpufit.sizes import parse_size
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cpufit.analyse import Row
-    from cpufit.schema import Series, Task, Verdict
+    from cpufit.analysis import Row
+    from cpufit.schema import Levels, Series, Task, Verdict
 
 Quantity = Literal[
     "latency_ms", "ttft_ms", "tpot_ms", "tokens_per_s", "load_ms", "rss_bytes", "size_bytes"
@@ -138,24 +139,29 @@ def check_task(limits: Iterable[Limit], task: Task, model: str) -> None:
             raise UsageError(f"{limit.name}: {model} writes token by token", remedy)
 
 
-def thresholds(limits: Iterable[Limit], general: Thresholds) -> Thresholds:
+def levels(limits: Iterable[Limit], general: Levels) -> Levels:
     """Return what measuring goes on for until it is clear: these limits, instead of 500 ms."""
     found: dict[Quantity, float] = {}
     for limit in limits:
         found[limit.quantity] = min(limit.value, found.get(limit.quantity, limit.value))
     rate = found.get("tokens_per_s")
     tokens_ms = [ms for ms in (found.get("tpot_ms"), rate and 1000 / rate) if ms]
-    return Thresholds(
-        latency_ms=found.get("latency_ms", 0.0),
-        ttft_ms=found.get("ttft_ms", 0.0),
-        tpot_ms=min(tokens_ms, default=0.0),
-        fps=(),
-        percentile=general.percentile,
-        confidence=general.confidence,
+    most_ms = {
+        "latency": found.get("latency_ms"),
+        "ttft": found.get("ttft_ms"),
+        "tpot": min(tokens_ms, default=None),
+    }
+    return replace(
+        general,
+        levels=tuple(
+            Level(name="test", limit=name, most_ns=ms * units.NS_PER_MS)
+            for name, ms in most_ms.items()
+            if ms
+        ),
     )
 
 
-def readings(rows: Iterable[Row], general: Thresholds) -> dict[Quantity, Reading]:
+def readings(rows: Iterable[Row], general: Levels) -> dict[Quantity, Reading]:
     """Return every quantity that the rows of one model tell."""
     found: dict[Quantity, Reading] = {}
     for row in rows:
@@ -211,7 +217,7 @@ def _inverse(value: float) -> float:
     return 1 / value if value else float("inf")
 
 
-def _times(row: Row, general: Thresholds) -> dict[Quantity, Reading]:
+def _times(row: Row, general: Levels) -> dict[Quantity, Reading]:
     def tail(series: Series) -> float:
         return stats.percentile(series.values, general.percentile) / units.NS_PER_MS
 

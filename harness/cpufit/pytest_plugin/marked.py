@@ -14,6 +14,7 @@ import pytest
 from cpufit import config
 from cpufit.catalog import load_models
 from cpufit.errors import CpufitError, UsageError
+from cpufit.plan.request import Plan
 from cpufit.pytest_plugin import UndecidedWarning, asked, limits
 from cpufit.pytest_plugin.measuring import (
     NOT_HERE,
@@ -22,15 +23,14 @@ from cpufit.pytest_plugin.measuring import (
     failure_words,
     refuse_workers,
 )
-from cpufit.run.request import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
     from cpufit.pytest_plugin.asked import Asked, Wanted
     from cpufit.pytest_plugin.limits import Limit, Quantity, Reading
-    from cpufit.schema import Cell, Thresholds
+    from cpufit.schema import Cell, Levels
 
     Key = tuple[str, tuple[int, int]]  # a cell's id, and its file's stamp
 
@@ -130,7 +130,7 @@ class _Session:
             models={want.model.name: want.model for want in wants},
             scenarios={k: v for want in wants for k, v in want.scenarios.items()},
             budget=settings.budgets[budget],
-            thresholds=limits.thresholds((), settings.thresholds),
+            levels=limits.levels((), settings.levels),
             limits=_limits(wants),
         )
         return measuring.run(plan, plan.cells)
@@ -202,7 +202,7 @@ def _settle(
             pytest.fail(f"{row.record.cell.id} {outcome.why_and_remedy}", pytrace=False)
         if outcome.status in NOT_HERE:
             pytest.skip(f"{row.record.cell.id} {outcome.why_and_remedy}")
-    found = limits.readings(rows, config.load_settings().thresholds)
+    found = limits.readings(rows, config.load_settings().levels)
     for limit in asked_for:
         if limit.quantity not in found:
             pytest.fail(f"{want.label}: nothing was measured for {limit.name}", pytrace=False)
@@ -229,13 +229,13 @@ def _key(cell: Cell, want: Wanted) -> Key:
     return cell.id, want.stamp
 
 
-def _limits(wants: Iterable[Wanted]) -> dict[str, tuple[Thresholds, ...]]:
+def _limits(wants: Iterable[Wanted]) -> dict[str, tuple[Levels, ...]]:
     """Return what each cell is held against, by all tests that share it."""
-    found: dict[str, tuple[Thresholds, ...]] = {}
+    found: dict[str, tuple[Levels, ...]] = {}
     for want in wants:
         for cell in want.cells:
             others = found.get(cell.id, ())
-            found[cell.id] = tuple(dict.fromkeys((*others, want.thresholds)))
+            found[cell.id] = tuple(dict.fromkeys((*others, want.levels)))
     return found
 
 

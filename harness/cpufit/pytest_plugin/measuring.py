@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cpufit import analyse
 from cpufit.paths import cache_root
 from cpufit.run import flow
+from cpufit.run.record import log_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.analyse import Row
-    from cpufit.run.request import Plan
+    from cpufit.analysis import Row
+    from cpufit.plan.request import Plan
     from cpufit.schema import Cell, Record
 
 # What this host lacks, nobody can run or does not fit; all else that is not 'ok' is a failure.
@@ -65,7 +65,7 @@ class Measuring:
         place = flow.Place(output=self._folder(), cache=cache_root())
         run = flow.start(plan, tuple(cells), request, place)
         self._runs.append(run.results.path)
-        voice = _Voice(self._config, plan, len(cells), stop_after)
+        voice = _Voice(self._config, len(cells), stop_after)
         with suppress(_Stopped):
             flow.go(run, place, voice)
         return voice.rows()
@@ -73,7 +73,7 @@ class Measuring:
     def log(self, record: Record) -> str:
         """Return what a dead process said last: the traceback of a bug; '' for none."""
         for path in self._runs:
-            if path.stem == record.run_id and (log := flow.log_of(path, record.cell)).is_file():
+            if path.stem == record.run_id and (log := log_of(path, record.cell)).is_file():
                 return log.read_text(encoding="utf-8", errors="replace")
         return ""
 
@@ -116,11 +116,10 @@ def failure_words(record: Record, log: str) -> str:
 class _Voice:
     """Observes a run for pytest's terminal: a line when a cell is done."""
 
-    def __init__(self, config: pytest.Config, plan: Plan, total: int, stop_after: int) -> None:
-        self._plan = plan
+    def __init__(self, config: pytest.Config, total: int, stop_after: int) -> None:
         self._total = total
         self._stop_after = stop_after
-        self._records: dict[str, list[Record]] = {}
+        self._rows: dict[str, Row] = {}
         self._failed: set[str] = set()
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
@@ -128,7 +127,7 @@ class _Voice:
 
     def rows(self) -> dict[str, Row]:
         """Return what the cells came to, by their ids."""
-        return {name: self._row(name) for name in self._records}
+        return self._rows
 
     def planned(self, plan: Plan, done: Sequence[Record]) -> None:
         """Say how much there is to do."""
@@ -141,22 +140,23 @@ class _Voice:
     def stage(self, text: str) -> None:
         """Say nothing."""
 
-    def finished(self, record: Record) -> None:
+    def finished(self, row: Row) -> None:
         """Say what a cell came to, and stop where -x asks for it."""
         # It brings matplotlib, which collecting must not wait for.
         from cpufit.report.terminal import cell_line
 
-        self._records.setdefault(record.cell.id, []).append(record)
+        record = row.records[-1]
+        self._rows[record.cell.id] = row
         if record.settled:
-            done = sum(bool(records[-1].settled) for records in self._records.values())
-            self._say(f"[{done}/{self._total}] {cell_line(self._row(record.cell.id))}")
+            done = sum(bool(each.records[-1].settled) for each in self._rows.values())
+            self._say(f"[{done}/{self._total}] {cell_line(row)}")
         if record.outcome.status not in ("ok", *NOT_HERE):
             self._failed.add(record.cell.id)
         if self._stop_after and len(self._failed) >= self._stop_after:
             raise _Stopped
 
-    def _row(self, name: str) -> Row:
-        return analyse.rows(self._records[name], self._plan.thresholds)[0]
+    def rounded(self) -> None:
+        """Say nothing."""
 
     def _say(self, words: str) -> None:
         if self._quiet:

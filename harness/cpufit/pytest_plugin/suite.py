@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cpufit.errors import CpufitError
+from cpufit.plan.request import Request, resolve
 from cpufit.pytest_plugin import entry
 from cpufit.pytest_plugin.measuring import (
     NOT_HERE,
@@ -20,15 +21,14 @@ from cpufit.pytest_plugin.measuring import (
     failure_words,
     refuse_workers,
 )
-from cpufit.run.request import Request, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
+    from cpufit.plan.request import Plan
     from cpufit.pytest_plugin.entry import Benchmark
-    from cpufit.run.request import Plan
     from cpufit.schema import Cell
 
 _ROWS = pytest.StashKey[dict["Path", dict[str, "Row"]]]()

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import stats, units
+from cpufit.analysis.choice import response, speed
 from cpufit.precisions import precision
-from cpufit.quantities import QUANTITIES, quantity
-from cpufit.report.figures import response
+from cpufit.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.schema import Series
 
 # Columns in the table's order: key in the data of report.js, heading, whether it sorts by number.
@@ -61,11 +61,11 @@ class CellRow:
 def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
     """Put one record into words, measured or not; `hosts` is each fingerprint's name."""
     record, cell, outcome = row.record, row.record.cell, row.record.outcome
-    main, speed, word = response(row), _speed(row), verdict(row)
+    main, rated, word = response(row), speed(row), verdict(row)
     peak = row.memory.peak_bytes if row.memory else None
     size = record.artifact.size_bytes if record.artifact else None
     model = record.title or cell.card
-    counted = main or speed
+    counted = main or rated
     return CellRow(
         row=row,
         model=model,
@@ -73,7 +73,7 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
         format=_format(row),
         threads=f"{cell.threads}, batch {cell.batch}" if cell.batch > 1 else str(cell.threads),
         response=_response_words(row, main),
-        rate=_rate_words(row, speed),
+        rate=_rate_words(row, rated),
         samples=(str(counted.n), _count_words(row)) if counted else ("",),
         memory=_memory_words(row),
         size=units.size(size) if size else "",
@@ -83,7 +83,7 @@ def cell_row(row: Row, hosts: Mapping[str, str]) -> CellRow:
         keys=(
             model.lower(), cell.weights, cell.precision, cell.runtime, cell.scenario,
             cell.threads + cell.batch / 1e6, round(main.p50) if main else None,
-            float(f"{speed.rate:.6g}") if speed and speed.rate else None,
+            float(f"{rated.rate:.6g}") if rated and rated.rate else None,
             counted.n if counted else None, peak, size, outcome.load_ns or None,
             row.cosine, word,
         ),
@@ -101,7 +101,7 @@ def samples(row: Row) -> str:
     """Return n: '142 in 4 processes', and what disturbed them."""
     if not row.ok or not row.metrics:
         return ""
-    counted = response(row) or _speed(row) or row.metrics[0]
+    counted = response(row) or speed(row) or row.metrics[0]
     words = f"{counted.n} in {_count_words(row)}"
     set_aside = len(row.records) - len(row.used)
     if row.disturbed:
@@ -135,12 +135,6 @@ def rate_words(metric: Metric) -> str:
 
 def _value(metric: Metric, value: float) -> str:
     return units.amount(value, metric.unit)
-
-
-def _speed(row: Row) -> Metric | None:
-    """Return the metric the row's rate comes from."""
-    named = (row.metric(quantity.name) for quantity in QUANTITIES if quantity.speed)
-    return next(filter(None, named), None)
 
 
 def _response_words(row: Row, main: Metric | None) -> tuple[str, ...]:

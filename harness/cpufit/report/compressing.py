@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import units
-from cpufit.quantities import QUANTITIES
-from cpufit.report.figures import newest, response
+from cpufit.analysis.choice import answers, newest, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Row
 
     Words = tuple[str, ...]  # a figure and the small print below it
 
@@ -129,17 +128,12 @@ def _response(row: Row, parent: Row | None) -> Words:
 
 
 def _per_second(row: Row, parent: Row | None) -> Words:
-    metric = _rated(row)
+    metric = answers(row)
     if metric is None:
         return ("",)
-    other = _rated(parent) if parent else None
+    other = answers(parent) if parent else None
     words = units.significant(metric.rate)
     return (words, _speed(metric.rate / other.rate)) if other else (words,)
-
-
-def _rated(row: Row) -> Metric | None:
-    named = (row.metric(q.name) for q in QUANTITIES if q.bought and not q.flow)
-    return next(filter(None, named), None)
 
 
 def _speed(ratio: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from cpufit import units
+from cpufit.analysis.choice import newest, response
 from cpufit.report import svg
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.schema import Host, Tier
 
 T = TypeVar("T")
@@ -52,19 +53,6 @@ def drawings(name: str, table: Sequence[Row], host: Host, tiers: Sequence[Tier])
             _speeds(f"{name}-speed", measured, tiers),
         ]
     return [drawing for drawing in found if drawing]
-
-
-def newest(table: Sequence[Row]) -> list[Row]:
-    """Keep the last record of each cell, in the order of first appearance."""
-    ordered = sorted(table, key=lambda row: row.record.recorded_at)
-    last = {row.record.cell.id: row for row in ordered}
-    return [last[name] for name in dict.fromkeys(row.record.cell.id for row in table)]
-
-
-def response(row: Row) -> Metric | None:
-    """Return what a user waits for: the latency, or TTFT at the shortest prompt."""
-    waited = [metric for metric in row.metrics if metric.quantity.waited]
-    return min(waited, key=lambda metric: metric.size, default=None)
 
 
 # ------------------------------------------------------------------------------------ response time

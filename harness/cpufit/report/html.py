@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cpufit import units
+from cpufit.analysis import words
 from cpufit.errors import DataError
 from cpufit.files import replacing
 from cpufit.paths import data_root
@@ -42,8 +43,8 @@ def filled(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = units.duration
-    environment.filters["against"] = view.against
-    environment.filters["inexact"] = view.inexact_words
+    environment.filters["against"] = words.against
+    environment.filters["inexact"] = words.inexact
     return environment.get_template(template).render(style=_read("report.css"), **values)
 
 

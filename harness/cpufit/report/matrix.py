@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
+from cpufit.analysis.choice import newest
 from cpufit.precisions import order
-from cpufit.report.figures import newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.precisions import Precision
 
     Column = tuple[str, Precision]  # runtime and precision

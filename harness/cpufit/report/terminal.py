@@ -8,17 +8,21 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from cpufit import analyse, sizing, units
+from cpufit import analysis, sizing, units
+from cpufit.analysis import words
+from cpufit.precisions import label
 from cpufit.report import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
-    from cpufit.analyse import Flag, Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.report.view import Pick
     from cpufit.schema import Record, Settings
+
+    TableLine = tuple[str | Text, ...]
 
 _STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
 _MOST_FLAGS = 12
@@ -35,26 +39,30 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
     return found
 
 
-def cell_table(rows: Sequence[Row]) -> Table:
+def cell_table(lines: Iterable[TableLine]) -> Table:
     """Return the live table of finished cells."""
     columns = "model weights prec runtime scenario result >peak >cosine n verdict".split()
     found = table("", columns, ())
-    for row in rows:
-        cell = row.record.cell
-        peak = units.size(row.memory.peak_bytes) if row.memory else ""
-        found.add_row(
-            cell.card,
-            cell.weights,
-            cell.precision.upper(),
-            cell.runtime,
-            _scenario(row.record),
-            headline(row),
-            peak,
-            cosine(row),
-            cells.samples(row),
-            verdict(row),
-        )
+    for line in lines:
+        found.add_row(*line)
     return found
+
+
+def table_line(row: Row) -> TableLine:
+    """Return a cell's line of the live table."""
+    cell = row.record.cell
+    return (
+        cell.card,
+        cell.weights,
+        label(cell.precision),
+        cell.runtime,
+        _scenario(row.record),
+        headline(row),
+        units.size(row.memory.peak_bytes) if row.memory else "",
+        cosine(row),
+        cells.samples(row),
+        verdict(row),
+    )
 
 
 def cell_line(row: Row) -> str:
@@ -97,17 +105,17 @@ def cosine(row: Row) -> Text:
 def summary(records: Sequence[Record], settings: Settings) -> Group:
     """Return the end of a run: the tier and why, the flagged cases, what was not measured."""
     # These draw on matplotlib, which a running bar must not wait for.
-    from cpufit.report.view import inexact_words, picks
+    from cpufit.report.view import picks
 
-    rows = analyse.rows(records, settings.thresholds)
+    rows = analysis.rows(records, settings.levels)
     parts: list[RenderableType] = []
     hosts = {record.host.fingerprint: record.host for record in records}
     for host in hosts.values():
         parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
         here = [row for row in rows if row.record.host.fingerprint == host.fingerprint]
         parts += _sentences("\nWhat answers in time here", [_pick(p) for p in picks(here)])
-    parts += _flags(analyse.flags(rows), settings.thresholds.latency_ms)
-    far = [f"{row.label}: {inexact_words(row)}" for row in analyse.inexact(rows)]
+    parts += _flags(rows)
+    far = [f"{row.label}: {words.inexact(row)}" for row in analysis.inexact(rows)]
     parts += _sentences("\nOutputs far from float32", far)
     parts += _missing(rows)
     return Group(*parts)
@@ -127,14 +135,14 @@ def _pick(pick: Pick) -> str:
     return f"{pick.what}: {pick.who}" + (f" ({pick.why})" if pick.why else "")
 
 
-def _flags(found: Sequence[Flag], limit_ms: float) -> list[RenderableType]:
-    limit = f"{limit_ms:g} ms"
+def _flags(rows: Sequence[Row]) -> list[RenderableType]:
+    found = analysis.flags(rows)
     if not found:
-        return [Text(f"\nNo case is over the {limit} interactive threshold.")]
-    lines = [flag.words for flag in found[:_MOST_FLAGS]]
+        return [Text("\nNo case is over its interactive threshold.")]
+    lines = [words.flagged(flag) for flag in found[:_MOST_FLAGS]]
     if len(found) > _MOST_FLAGS:
         lines.append(f"and {len(found) - _MOST_FLAGS} more, all in the report")
-    return _sentences(f"\nOver the {limit} interactive threshold", lines)
+    return _sentences("\nOver the interactive threshold", lines)
 
 
 def _missing(rows: Sequence[Row]) -> list[RenderableType]:

@@ -6,20 +6,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, sizing, units
+from cpufit import analysis, sizing, units
+from cpufit.analysis import words
+from cpufit.analysis.choice import newest, response
 from cpufit.precisions import PRECISIONS, label, precision
 from cpufit.report import cells, compressing, figures, matrix
-from cpufit.report.figures import response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from cpufit.analyse import Flag, Row
+    from cpufit.analysis import Flag, Row
     from cpufit.report.cells import CellRow
     from cpufit.report.compressing import Comparison
     from cpufit.report.figures import Drawing
     from cpufit.report.matrix import Matrix
-    from cpufit.schema import Host, Record, Settings
+    from cpufit.schema import Host, Levels, Record, Settings
     from cpufit.sizing import Recommendation, TierFit
 
 _FILTERS = ("runtime", "precision", "family", "scenario", "weights", "status", "verdict")
@@ -101,9 +102,9 @@ class Page:
 
 def page(records: Sequence[Record], settings: Settings) -> Page:
     """Turn records into everything the report shows; no record is dropped."""
-    table = analyse.rows(records, settings.thresholds)
+    table = analysis.rows(records, settings.levels)
     groups = _by_host(table)
-    names = analyse.host_names(
+    names = analysis.host_names(
         {name: rows[-1].record.host.cpu_model for name, rows in groups.items()}
     )
     blocks = [
@@ -111,16 +112,11 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
         for index, rows in enumerate(groups.values(), 1)
     ]
     rows = [cells.cell_row(row, names) for row in table]
-    limits = settings.thresholds
     return Page(
         title=_title(names),
         summary=_summary(table),
         weights=_weights(table),
-        limits=(
-            ("latency of one inference", units.duration(limits.latency_ms * units.NS_PER_MS)),
-            ("TTFT", units.duration(limits.ttft_ms * units.NS_PER_MS)),
-            ("TPOT", units.duration(limits.tpot_ms * units.NS_PER_MS)),
-        ),
+        limits=tuple(_limits(settings.levels)),
         lowest=tuple(
             (label(p), f"{precision(p).lowest_cosine:g}") for p in PRECISIONS if p != "fp32"
         ),
@@ -135,6 +131,17 @@ def page(records: Sequence[Record], settings: Settings) -> Page:
         suite=suite(records),
         command=_command(records),
     )
+
+
+def _limits(levels: Levels) -> Iterator[tuple[str, str]]:
+    """Yield what one request may take, of the level that counts."""
+    for limit, what in (
+        ("latency", "latency of one inference"),
+        ("ttft", "TTFT"),
+        ("tpot", "TPOT"),
+    ):
+        for level in levels.of(limit)[:1]:
+            yield what, units.duration(level.most_ns)
 
 
 def _by_host(table: Iterable[Row]) -> dict[str, list[Row]]:
@@ -185,7 +192,7 @@ def _plural(count: int, noun: str) -> str:
 # --------------------------------------------------------------------------------------- one host
 def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock:
     host = max(rows, key=lambda row: row.record.recorded_at).record.host
-    flags = analyse.flags(rows)
+    flags = analysis.flags(rows)
     return HostBlock(
         id=name,
         host=host,
@@ -197,7 +204,7 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
         undecided=tuple(flag for flag in flags if flag.metric.verdict == "undecided"),
         over_heading=_over_heading(rows),
-        inexact=tuple(analyse.inexact(rows)),
+        inexact=tuple(analysis.inexact(rows)),
         inexact_heading=_inexact_heading(rows),
         drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
         matrices=matrix.matrices(rows),
@@ -217,40 +224,21 @@ def _reasons(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 
 def _over_heading(rows: Sequence[Row]) -> str:
     judged = [metric for row in rows for metric in row.metrics if metric.verdict]
-    limits = {metric.threshold for metric in judged}
-    limit = units.duration(limits.pop()) if len(limits) == 1 else "the threshold"
     over = sum(metric.verdict == "over" for metric in judged)
-    return f"Over {limit}: {over:,} of {_plural(len(judged), 'judged case')}"
+    return f"Over {words.limits(judged)}: {over:,} of {_plural(len(judged), 'judged case')}"
 
 
 def _inexact_heading(rows: Sequence[Row]) -> str:
     checked = {row.label for row in rows if row.cosine is not None}
     if not checked:
         return ""
-    far = len(analyse.inexact(rows))
+    far = len(analysis.inexact(rows))
     return f"Outputs far from float32: {far:,} of {len(checked):,} checked"
-
-
-def inexact_words(row: Row) -> str:
-    """Say how far outputs are from float32's, and what their precision should keep."""
-    name = row.record.cell.precision
-    lowest = precision(name).lowest_cosine
-    return f"cosine {units.cosine(row.cosine or 0.0)}, {label(name)} should keep {lowest:g}"
-
-
-def against(flag: Flag) -> str:
-    """Hold a flagged figure against its threshold, in words."""
-    metric, limit = flag.metric, units.duration(flag.metric.threshold)
-    words = f"{units.significant(metric.ratio, 2)} times the {limit} threshold"
-    if metric.verdict == "undecided":
-        return f"{words}; undecided, {flag.why}"
-    # The verdict is about p90, which a small n lets us judge but not state.
-    return f"{words} already at p50" if metric.figure_name == "p50" else words
 
 
 def picks(rows: Sequence[Row]) -> list[Pick]:
     """Name what is interactive here: the largest and the fastest, of LLMs and of the rest."""
-    timed = [row for row in figures.newest(rows) if row.ok and response(row)]
+    timed = [row for row in newest(rows) if row.ok and response(row)]
     llms = [row for row in timed if row.record.family == "llm"]
     others = [row for row in timed if row.record.family != "llm"]
     return [
@@ -280,7 +268,7 @@ def _distance(row: Row) -> str:
     assert metric is not None
     if metric.verdict == "undecided":
         return f"undecided with {_plural(metric.n, 'sample')}"
-    return f"{units.significant(metric.ratio, 2)} times the threshold"
+    return f"{words.times(metric)} the threshold"
 
 
 def _interactive(row: Row) -> bool:
@@ -297,8 +285,8 @@ def _wait(row: Row) -> float:
 def _speed_words(row: Row) -> str:
     first, token = response(row), row.metric("tpot")
     assert first is not None
-    words = f"{first.label} {units.duration(first.figure)} ({first.figure_name})"
-    return f"{words}, {cells.rate_words(token)} written" if token else words
+    said = words.value(first)
+    return f"{said}, {cells.rate_words(token)} written" if token else said
 
 
 def host_facts(host: Host) -> tuple[tuple[str, str], ...]:

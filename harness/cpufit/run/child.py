@@ -201,7 +201,7 @@ def _start(
     try:
         process = subprocess.Popen(
             # -P: a folder or file of the user's must not shadow a package.
-            [interpreter.python, "-P", "-m", "cpufit.worker", str(write_end)],
+            [interpreter.python, "-P", "-m", "cpufit.measuring.worker", str(write_end)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

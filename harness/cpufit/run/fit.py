@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts import asis, storage
-from cpufit.measure import load_options
+from cpufit.artifacts import cache, storage
+from cpufit.artifacts.routes import builder
 from cpufit.probes.memory import host_available_bytes
 from cpufit.runtimes.inputs import bytes_of
 from cpufit.schema import Outcome
@@ -14,23 +14,21 @@ from cpufit.units import MIB, size
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Builder, Request
-    from cpufit.schema import Artifact, Cell, Model, Scenario
+    from cpufit.runtimes.base import LoadOptions
+    from cpufit.schema import Artifact, Order
 
 _PROCESS_BYTES = 128 * MIB  # an interpreter with a runtime, before any model
 _DISK_RESERVE_BYTES = 256 * MIB
 
 
-def too_large_to_make(
-    request: Request, module: Builder, root: Path, limit_bytes: int | None
-) -> Outcome | None:
+def too_large_to_make(order: Order, root: Path, limit_bytes: int | None) -> Outcome | None:
     """Return why the artifact cannot be written, None where it can.
 
     The least recently used artifacts of the cache go where that makes the room for it.
     """
-    if module is asis:  # nothing is written
+    if order.builder == "asis":  # nothing is written
         return None
-    need = module.estimate_bytes(request) + module.scratch_bytes(request)
+    need = cache.needed_bytes(order)
     storage.make_room(root, need, limit_bytes, _DISK_RESERVE_BYTES)
     free, held = storage.free_bytes(root), storage.total_bytes(root)
     if limit_bytes is not None and held + need > limit_bytes:
@@ -52,20 +50,14 @@ def too_large_to_make(
 
 
 def too_large_to_run(
-    cell: Cell,
-    model: Model,
-    scenario: Scenario,
-    artifact: Artifact | None,
-    request: Request,
-    module: Builder,
+    options: LoadOptions, artifact: Artifact | None, order: Order
 ) -> Outcome | None:
-    """Return why the cell cannot be held in memory, None where it may.
+    """Return why a session cannot be held in memory, None where it may.
 
     The need is a lower bound: the weights, the inputs, the KV cache and a bare process.
     """
-    weights = artifact.size_bytes if artifact else module.estimate_bytes(request)
-    options = load_options(cell, scenario, model.task)
-    card = artifact or model.decoder
+    weights = artifact.size_bytes if artifact else builder(order).estimate_bytes(order)
+    card = artifact or order.model.decoder
     per_token = card.kv_bytes_per_token if card else 0
     kv = options.context_tokens * options.batch * per_token
     inputs = bytes_of(artifact.inputs, options.batch) if artifact else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpufit import analyse, config, store
+from cpufit import analysis, config, store
 from cpufit.paths import data_root
 from cpufit.selftest import live, replay
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
     from cpufit.run.flow import Observer, Place
     from cpufit.selftest import Finding
 
@@ -24,7 +24,7 @@ def recorded(files: Sequence[Path]) -> Iterator[Finding]:
     """Replay recorded processes; those that ship where none are named."""
     settings = config.load_settings()
     found = files or sorted((data_root() / RECORDED).glob("*/*/selftest-*.parquet"))
-    yield from _replayed(analyse.rows(store.read(found), settings.thresholds))
+    yield from _replayed(analysis.rows(store.read(found), settings.levels))
 
 
 def on_this_host(processes: int, place: Place, observer: Observer) -> Iterator[Finding]:
@@ -46,4 +46,4 @@ def _replayed(rows: Sequence[Row]) -> Iterator[Finding]:
     yield replay.in_turns(traces, 5)
     yield from replay.estimators(traces, 5)
     for name in ("rapid", "quick"):
-        yield from replay.verdicts(traces, settings.budgets[name], settings.thresholds)
+        yield from replay.verdicts(traces, settings.budgets[name], settings.levels)

@@ -17,12 +17,12 @@ from cpufit.errors import DataError
 from cpufit.files import replacing
 from cpufit.gating.pairs import Trial
 from cpufit.paths import data_root
-from cpufit.plan import Selection
+from cpufit.plan.request import Request, resolve
+from cpufit.plan.selection import Selection
 from cpufit.probes.host import default_threads
-from cpufit.run import arms, gate
 from cpufit.run.child import Interpreter
-from cpufit.run.gate import Match
-from cpufit.run.request import Request, resolve
+from cpufit.run.gate import arms, road
+from cpufit.run.gate.road import Setup
 from cpufit.selftest import Finding
 from cpufit.selftest import gate as replay
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cpufit.run.flow import Place
-    from cpufit.run.gate import Observer
+    from cpufit.run.gate.road import Observer
     from cpufit.schema import Cell
 
 SUITE, MATRIX = "gate", "matrix"
@@ -50,10 +50,10 @@ exit $code
 
 def on_this_host(pairs: int, place: Place, observer: Observer) -> Iterator[Finding]:
     """Take pairs of the suite `gate` and replay the rule on them."""
-    match = _match(SUITE)
-    same = gate.record(match, pairs, place, observer)
+    setup = _setup(SUITE)
+    same = road.record(setup, pairs, place, observer)
     _keep(same, _SAME, place)
-    worse = gate.record(replace(match, extra_work=EXTRA), pairs, place, observer)
+    worse = road.record(replace(setup, extra_work=EXTRA), pairs, place, observer)
     _keep(worse, _WORSE, place)
     yield hogged(place, observer)
     yield from replayed(same, worse)
@@ -61,10 +61,10 @@ def on_this_host(pairs: int, place: Place, observer: Observer) -> Iterator[Findi
 
 def matrices(count: int, place: Place, observer: Observer) -> Iterator[Finding]:
     """Let the gate compare this installation with itself, so many times; keep each."""
-    match = _match(MATRIX, Selection(threads=tuple(sorted({1, default_threads()}))))
+    setup = _setup(MATRIX, Selection(threads=tuple(sorted({1, default_threads()}))))
     taken = []
     for _ in range(count):
-        taken.append([found.trial for found in gate.go(match, place, observer)])
+        taken.append([found.trial for found in road.go(setup, place, observer)])
         _keep(taken[-1], f"{_MATRIX}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", place)
         yield replay.matrices(taken)
 
@@ -95,16 +95,16 @@ def replayed(same: Sequence[Trial], worse: Sequence[Trial]) -> Iterator[Finding]
 
 def hogged(place: Place, observer: Observer) -> Finding:
     """Compare equal arms while a program that never rests runs beside one of them."""
-    match = _match(SUITE)
-    cell = next(c for c, _ in match.contests if c.runtime == "onnxruntime")
+    setup = _setup(SUITE)
+    cell = next(c for c, _ in setup.cells if c.runtime == "onnxruntime")
     with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
         path = Path(folder) / "python"
         path.write_text(_HOGGED.format(python=sys.executable), encoding="utf-8")
         path.chmod(0o755)
-        before, after = match.arms
+        before, after = setup.arms
         hog = replace(after, interpreter=Interpreter(str(path)))
-        alone = replace(match, contests=((cell, cell),), arms=(before, hog))
-        (found,) = gate.go(alone, place, observer)
+        alone = replace(setup, cells=((cell, cell),), arms=(before, hog))
+        (found,) = road.go(alone, place, observer)
     time = next(iter(found.judged.values()), None)
     disturbed = [pair.disturbed[0] for pair in found.trial.pairs if pair.disturbed]
     return Finding(
@@ -117,7 +117,7 @@ def hogged(place: Place, observer: Observer) -> Finding:
     )
 
 
-def _match(suite: str, selection: Selection = Selection()) -> Match:  # noqa: B008 - frozen
+def _setup(suite: str, selection: Selection = Selection()) -> Setup:  # noqa: B008 - frozen
     """Return a suite both arms of which are this very installation.
 
     Language models are left out: a pair of them takes four times as long as another.
@@ -125,8 +125,8 @@ def _match(suite: str, selection: Selection = Selection()) -> Match:  # noqa: B0
     request = Request(suite=(suite,), budget="rapid", selection=selection)
     plan, here = resolve(request), arms.here()
     cells = [cell for cell in plan.cells if plan.models[cell.card].task == "infer"]
-    contests: tuple[tuple[Cell, Cell], ...] = tuple((cell, cell) for cell in cells)
-    return Match(contests=contests, plans=(plan, plan), arms=(here, here))
+    twice: tuple[tuple[Cell, Cell], ...] = tuple((cell, cell) for cell in cells)
+    return Setup(cells=twice, plans=(plan, plan), arms=(here, here))
 
 
 def _keep(trials: Sequence[Trial], name: str, place: Place) -> None:

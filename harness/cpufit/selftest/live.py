@@ -15,23 +15,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import analyse, intervals, store
+from cpufit import analysis, store
 from cpufit.artifacts import cache
+from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
 from cpufit.errors import UnavailableError
+from cpufit.measuring import procedures
+from cpufit.plan.request import Request, resolve
 from cpufit.run import child, flow
-from cpufit.run.request import Request, resolve
-from cpufit.schema import Budget, Cell, Job
+from cpufit.schema import Budget, Cell, Measure
 from cpufit.selftest import Finding
 from cpufit.selftest.peers import GENERATE, PEERS, PROMPT, REPETITIONS
 from cpufit.selftest.replay import share_seen, traces
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cpufit.analyse import Row
+    from cpufit.analysis import Row
+    from cpufit.plan.request import Plan
     from cpufit.run.flow import Observer, Place
-    from cpufit.run.request import Plan
     from cpufit.schema import Record
     from cpufit.selftest.peers import Peer
 
@@ -75,8 +78,11 @@ class _Parent:
         self.cpu_s += sign * time.process_time()
         self.wall_s += sign * time.monotonic()
 
-    def finished(self, record: Record) -> None:
+    def finished(self, row: Row) -> None:
         """Nothing is measured any more."""
+
+    def rounded(self) -> None:
+        """Go on."""
 
 
 def budget(processes: int) -> Budget:
@@ -99,7 +105,7 @@ def measure(plan: Plan, place: Place, observer: Observer) -> list[Row]:
     path = place.output / datetime.now(UTC).strftime("selftest-%Y%m%dT%H%M%S%fZ.parquet")
     results = store.create(path, Request(suite=("selftest",)).to_json())
     flow.go(flow.Run(plan, plan.cells, results), place, observer)
-    return analyse.rows(store.read([path]), plan.thresholds)
+    return analysis.rows(store.read([path]), plan.levels)
 
 
 def again(processes: int, place: Place, observer: Observer) -> list[Row]:
@@ -219,18 +225,15 @@ def _pairs(
 ) -> Iterator[dict[str, float]]:
     """Yield our time over theirs by series, of pairs of fresh processes in alternating order."""
     model = pick(cell.model)
-    request, module = cache.request_of(
-        model, cell.precision, cell.runtime, cell.weights, place.cache
-    )
-    artifact = cache.make(request, module, place.cache)
+    order = order_of(model, cell.precision, cell.runtime, cell.weights, place.cache)
+    artifact = cache.make(order, place.cache)
     seconds = _PAIR_S if model.task == "infer" else 0.0
     scenario = replace(base.scenarios["latency"], prompt_tokens=(PROMPT,), generate_tokens=GENERATE)
     short = replace(budget(1), samples=REPETITIONS, process_s=(seconds, max(seconds, 1.0)))
-    job = Job(
-        task="measure",
+    job = Measure(
         cell=cell,
         model=model,
-        scenario=scenario,
+        scenario=procedures.to_wire(scenario),
         budget=short,
         cache=str(place.cache),
         artifact=artifact,
@@ -269,7 +272,7 @@ def _base() -> tuple[Plan, Cell]:
 
 
 def _only(path: Path, runtime: str) -> Request:
-    from cpufit.plan import Selection
+    from cpufit.plan.selection import Selection
 
     chosen = Selection(runtimes=(runtime,), scenarios=("latency",), threads=(1,))
     return Request(files=(str(path),), selection=chosen)

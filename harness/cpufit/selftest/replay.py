@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import intervals, stats
+from cpufit import stats
 from cpufit.selftest import Finding
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from cpufit.analyse import Row
-    from cpufit.schema import Budget, Thresholds
+    from cpufit.analysis import Row
+    from cpufit.schema import Budget, Levels
     from cpufit.stats import Samples
 
     Values = NDArray[np.float64]
@@ -141,7 +142,7 @@ def share_seen(after: Values, before: Values, count: int) -> float:
     return float(np.mean([low > 1 for low, _ in draws]))
 
 
-def verdicts(found: Sequence[Trace], budget: Budget, limits: Thresholds) -> Iterator[Finding]:
+def verdicts(found: Sequence[Trace], budget: Budget, limits: Levels) -> Iterator[Finding]:
     """Judge every trace as if it were a known way from the threshold."""
     for distance in _ON_THE_MARK:
         wrong, open_, used = [], [], []
@@ -201,7 +202,7 @@ def _stopped(logs: Values, budget: Budget) -> tuple[float, float, int]:
 
 
 def _judged(
-    trace: Trace, factor: float, random: Generator, budget: Budget, limits: Thresholds
+    trace: Trace, factor: float, random: Generator, budget: Budget, limits: Levels
 ) -> tuple[str, int, int]:
     """Draw processes, scaled, until the verdict is clear or the budget is over."""
     fewest, most = budget.processes

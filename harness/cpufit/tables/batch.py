@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtrit
 
-from cpufit import intervals
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

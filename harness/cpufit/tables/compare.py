@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from cpufit import analyse, intervals, stats, units
+from cpufit import analysis, stats, units
 from cpufit.errors import UsageError, unknown
 from cpufit.precisions import order
 from cpufit.schema import Family
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from cpufit.analyse import Metric, Row
-    from cpufit.schema import Record, Thresholds
+    from cpufit.analysis import Metric, Row
+    from cpufit.schema import Levels, Record
 
     Key = tuple[str, ...]
     Name = tuple[str, int]  # of a figure, with its size
@@ -156,7 +157,7 @@ class _Difference:
 
 
 def compare(
-    files: Sequence[Sequence[Record]], thresholds: Thresholds, prices: Mapping[str, float]
+    files: Sequence[Sequence[Record]], levels: Levels, prices: Mapping[str, float]
 ) -> Comparison:
     """Hold what files hold against the first of them; a file of several hosts is several sides.
 
@@ -166,13 +167,13 @@ def compare(
     parts = [part for records in files for part in _parts(records)]
     if len(parts) < 2:
         raise UsageError("there is one side only", "give two files, or one of two hosts")
-    names = analyse.host_names({p[-1].host.fingerprint: p[-1].host.cpu_model for p in parts})
+    names = analysis.host_names({p[-1].host.fingerprint: p[-1].host.cpu_model for p in parts})
     known = {**{name: name for name in names}, **{v: k for k, v in names.items()}}
     for host in prices:
         if host not in known:
             raise unknown("host of --price", host, sorted(known))
     by_print = {known[h] if h in names.values() else h: usd for h, usd in prices.items()}
-    rows = [_newest(analyse.rows(part, thresholds)) for part in parts]
+    rows = [_newest(analysis.rows(part, levels)) for part in parts]
     sides = tuple(
         _side(index, part, names, by_print.get(part[0].host.fingerprint), len(of))
         for index, (part, of) in enumerate(zip(parts, rows, strict=True))

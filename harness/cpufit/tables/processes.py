@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cpufit import analyse, disturbance, store
+from cpufit import analysis, store
 from cpufit.errors import UsageError, unknown
+from cpufit.stats import disturbance
 from cpufit.tables.batch import Segments
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def _used(cell: Whole, count: int, measured: Mask, disturbed: Mask) -> Mask:
     """Return which processes count: without the disturbed ones where enough others are left."""
     quiet = measured & ~disturbed
     enough = np.bincount(cell[quiet], minlength=count) >= np.minimum(
-        analyse.FEWEST_QUIET, np.bincount(cell[measured], minlength=count)
+        analysis.FEWEST_QUIET, np.bincount(cell[measured], minlength=count)
     )
     return np.where(enough[cell], quiet, measured)
 
@@ -256,7 +257,7 @@ def _hosts(column: pa.ChunkedArray) -> tuple[Field, dict[str, str], NDArray[np.f
     """Return each process's host by name, fingerprint -> name, and its logical cores."""
     prints, cpus = (field(pc.struct_field(column, name)) for name in ("fingerprint", "cpu_model"))
     last = _first(prints.codes[::-1], cpus.codes[::-1], len(prints.values))
-    names = analyse.host_names(
+    names = analysis.host_names(
         {name: cpus.values[last[index]] for index, name in enumerate(prints.values)}
     )
     named = Field(prints.codes, tuple(names[name] for name in prints.values))

@@ -13,9 +13,8 @@ from cpufit.runtimes import suffixes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Request
     from cpufit.precisions import Precision
-    from cpufit.schema import Model
+    from cpufit.schema import Model, Order
 
 NAME = "cpufit.artifacts.asis"
 VERSION = 1
@@ -33,25 +32,25 @@ class Inspector(Protocol):
         """Return the precision nearest to the file's number formats; raise as `inspect`."""
 
 
-def build(request: Request, folder: Path) -> Built:  # noqa: ARG001 - the Builder protocol
-    """Describe the request's file; raise DataError where it cannot be used."""
-    file = _file(request)
+def build(order: Order, folder: Path) -> Built:  # noqa: ARG001 - the Builder protocol
+    """Describe the order's file; raise DataError where it cannot be used."""
+    file = _file(order)
     if file.suffix.lower() == ".json":
         return _timings(file)
-    return _inspector(file).inspect(file, request.model)
+    return _inspector(file).inspect(file, order.model)
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of the file."""
-    return _file(request).stat().st_size
+    return _file(order).stat().st_size
 
 
-def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol
     """Return 0: nothing is written."""
     return 0
 
 
-def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return none: no package decides the bytes."""
     return ()
 
@@ -61,8 +60,8 @@ def precision_of(file: Path) -> Precision:
     return "fp32" if file.suffix.lower() == ".json" else _inspector(file).precision_of(file)
 
 
-def _file(request: Request) -> Path:
-    return cast("Path", request.real_file)  # routes sends only requests for real weights here
+def _file(order: Order) -> Path:
+    return cast("Path", order.real_file)  # routes sends only requests for real weights here
 
 
 def _inspector(file: Path) -> Inspector:

@@ -17,22 +17,21 @@ from cpufit.networks.decoder.tensors import parameters
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Request
     from cpufit.artifacts.gguf.mix import Mix
-    from cpufit.schema import Model
-    from cpufit.shapes import Decoder, Encoder
+    from cpufit.schema import Model, Order
+    from cpufit.schema.shapes import Decoder, Encoder
 
 NAME = "cpufit.artifacts.gguf"
 VERSION = 2
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write the model as one GGUF file.
 
     Raises UnsupportedError for other kinds of model and for cards that llama.cpp's architecture
     cannot express, UsageError where there is no such architecture.
     """
-    model, mix = request.model, mix_of(request.precision)
+    model, mix = order.model, mix_of(order.precision)
     file = folder / f"{model.name}.gguf"
     if model.decoder and model.sense:
         seen = write_sight(model, folder)
@@ -57,21 +56,21 @@ def build_decoder(file: Path, name: str, decoder: Decoder, mix: Mix) -> Built:
     )
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of the file `build` would write, to within its header."""
-    model, mix = request.model, mix_of(request.precision)
+    model, mix = order.model, mix_of(order.precision)
     if model.decoder:
         return file_bytes(decoders.entries(model.name, model.decoder, mix), model.decoder.vocab)
     encoder = _encoder(model)
     return file_bytes(encoders.entries(model, encoder, mix), encoder.vocab)
 
 
-def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol
     """Return 0: it is written at once."""
     return 0
 
 
-def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return the package that writes the header and rounds to the simpler formats."""
     return ("gguf",)
 

@@ -14,7 +14,7 @@ from cpufit.errors import UnsupportedError, unknown
 if TYPE_CHECKING:
     import gguf
 
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 _LLAMA: dict[str, Any] = {
     "position": "rope",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.gguf.kquants import Bytes
     from cpufit.artifacts.gguf.mix import Mix
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 
 def header(name: str, decoder: Decoder, mix: Mix) -> Header:

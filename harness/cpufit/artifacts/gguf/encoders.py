@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.gguf.mix import Mix
     from cpufit.networks.graph import Drawn, Graph
     from cpufit.schema import Input, Model
-    from cpufit.shapes import Encoder
+    from cpufit.schema.shapes import Encoder
 
 _ROLES = {
     "embeddings.word": "token_embd",

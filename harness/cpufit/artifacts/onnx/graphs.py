@@ -15,11 +15,10 @@ from cpufit.networks.sources import Stored, Synthetic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Request
     from cpufit.artifacts.onnx.quantize import Quantized
     from cpufit.networks.graph import Graph
     from cpufit.networks.sources import Source
-    from cpufit.schema import Model
+    from cpufit.schema import Model, Order
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
@@ -29,30 +28,30 @@ VERSION = 2
 BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write `model.onnx` into `folder`, and `sense.onnx` where the model writes about what it
     sees or hears: fp32, or the int8 forms made from it.
 
     Raises UnsupportedError for other precisions, DataError where a real file is not what its card
     says.
     """
-    if request.precision not in BYTES:
+    if order.precision not in BYTES:
         raise UnsupportedError(
-            f"no {request.precision} graphs of {request.model.name}", "available: fp32, int8"
+            f"no {order.precision} graphs of {order.model.name}", "available: fp32, int8"
         )
-    source, origin = _source(request)
-    graphs = graphs_of(request.model, source)
+    source, origin = _source(order)
+    graphs = graphs_of(order.model, source)
     file = folder / "model.onnx"
     recipe = f"ONNX opset {OPSET}, IR {IR_VERSION}, onnx {version('onnx')}, {origin}"
     number_format = "fp32"
     for name, graph in graphs.items():
-        if request.precision == "fp32":
+        if order.precision == "fp32":
             write(graph, folder / f"{name}.onnx")
         else:
-            done = _quantize(graph, folder / f"{name}.onnx", request.model)
+            done = _quantize(graph, folder / f"{name}.onnx", order.model)
             number_format, words = done
             recipe += "" if words in recipe else f"; {words}"
-    writer = request.model.writer
+    writer = order.model.writer
     return Built(
         file=file,
         parameters=sum(graph.parameters for graph in graphs.values()),
@@ -74,10 +73,10 @@ def _quantize(graph: Graph, file: Path, model: Model) -> Quantized:
     return done
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return about the size of the file, from the number of parameters."""
-    model, each = request.model, BYTES[request.precision]
-    if request.precision == "int8" and model.sense:  # its convolutions stay float
+    model, each = order.model, BYTES[order.precision]
+    if order.precision == "int8" and model.sense:  # its convolutions stay float
         graphs = graphs_of(model, Synthetic(model.name)).values()
         shapes = [array.shape for graph in graphs for array in graph.drawn]
         if model.writer:  # its output layer has a copy of the embedding
@@ -86,21 +85,21 @@ def estimate_bytes(request: Request) -> int:
     return round(model.parameters * each)
 
 
-def scratch_bytes(request: Request) -> int:
+def scratch_bytes(order: Order) -> int:
     """Return the size of the float file, where it is only a step."""
-    return 0 if request.precision == "fp32" else round(request.model.parameters * BYTES["fp32"])
+    return 0 if order.precision == "fp32" else round(order.model.parameters * BYTES["fp32"])
 
 
-def packages(request: Request) -> tuple[str, ...]:
+def packages(order: Order) -> tuple[str, ...]:
     """Return onnx, which writes the file, and onnxruntime, where it quantises."""
-    return ("onnx",) if request.precision == "fp32" else ("onnx", "onnxruntime")
+    return ("onnx",) if order.precision == "fp32" else ("onnx", "onnxruntime")
 
 
-def _source(request: Request) -> tuple[Source, str]:
+def _source(order: Order) -> tuple[Source, str]:
     """Return where the arrays come from, and that in words."""
-    if request.real_file is None:
-        return Synthetic(request.model.name), "seeded synthetic weights"
+    if order.real_file is None:
+        return Synthetic(order.model.name), "seeded synthetic weights"
     from cpufit.artifacts.torch_pickle import read
 
-    name = request.real_file.name
-    return Stored(read(request.real_file), name), f"published weights {name}"
+    name = order.real_file.name
+    return Stored(read(order.real_file), name), f"published weights {name}"

@@ -33,9 +33,9 @@ from cpufit.networks.vision.yolo import DECODE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Built, Request
+    from cpufit.artifacts.base import Built
     from cpufit.precisions import Precision
-    from cpufit.schema import Input, Model
+    from cpufit.schema import Input, Model, Order
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
 
@@ -48,7 +48,7 @@ _FORMATS: dict[Precision, str] = {
 _SAMPLES = 8  # of calibration; synthetic activations vary little from sample to sample
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write `model.xml` and `model.bin` into `folder`: fp32, or quantised to int8 from it.
 
     OpenVINO computes the one of fp32 in bfloat16 where it is told to as it loads.
@@ -59,38 +59,38 @@ def build(request: Request, folder: Path) -> Built:
 
     scratch = folder / "onnx"
     scratch.mkdir()
-    source = graphs.build(replace(request, precision="fp32"), scratch)
+    source = graphs.build(replace(order, precision="fp32"), scratch)
     file = folder / "model.xml"
     recipe = f"{source.recipe}; IR by OpenVINO {version('openvino')}"
     for part in sorted(scratch.glob("*.onnx")):
         model = ov.Core().read_model(part)
-        if request.precision == "int8":
-            model = _quantize(model, request, source.inputs)
+        if order.precision == "int8":
+            model = _quantize(model, order, source.inputs)
         ov.save_model(model, folder / f"{part.stem}.xml", compress_to_fp16=False)
         del model  # it maps the ONNX file
-    if request.precision == "int8":
-        recipe += f"; {_recipe(request.model)}"
+    if order.precision == "int8":
+        recipe += f"; {_recipe(order.model)}"
     shutil.rmtree(scratch)
-    return replace(source, file=file, format=_FORMATS[request.precision], recipe=recipe)
+    return replace(source, file=file, format=_FORMATS[order.precision], recipe=recipe)
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of the weights, which decide the size of the pair of files."""
-    return round(request.model.parameters * graphs.BYTES[request.precision])
+    return round(order.model.parameters * graphs.BYTES[order.precision])
 
 
-def scratch_bytes(request: Request) -> int:
+def scratch_bytes(order: Order) -> int:
     """Return the size of the ONNX file it is made from."""
-    return graphs.estimate_bytes(replace(request, precision="fp32"))
+    return graphs.estimate_bytes(replace(order, precision="fp32"))
 
 
-def packages(request: Request) -> tuple[str, ...]:
+def packages(order: Order) -> tuple[str, ...]:
     """Return onnx and openvino, which write the files, and nncf, where it quantises."""
-    source = graphs.packages(replace(request, precision="fp32"))
-    return (*source, "openvino", "nncf") if request.precision == "int8" else (*source, "openvino")
+    source = graphs.packages(replace(order, precision="fp32"))
+    return (*source, "openvino", "nncf") if order.precision == "int8" else (*source, "openvino")
 
 
-def _quantize(model: Any, request: Request, inputs: tuple[Input, ...]) -> Any:
+def _quantize(model: Any, order: Order, inputs: tuple[Input, ...]) -> Any:
     """Quantise activations and weights after training, as OpenVINO's own guide does.
 
     `_recipe` says how and why in words.
@@ -99,10 +99,10 @@ def _quantize(model: Any, request: Request, inputs: tuple[Input, ...]) -> Any:
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
     nncf.set_log_level(logging.ERROR)
-    if request.model.sense:
+    if order.model.sense:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     samples = [sample(inputs, index) for index in range(_SAMPLES)]
-    encoder = request.model.family == "encoder"
+    encoder = order.model.family == "encoder"
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         return nncf.quantize(
             model,

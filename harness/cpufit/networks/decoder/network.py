@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
     Tensors = Mapping[str, Tensor]
 

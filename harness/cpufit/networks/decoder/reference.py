@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 
 def reference_logits(model: str, decoder: Decoder, ids: Sequence[int]) -> Floats:

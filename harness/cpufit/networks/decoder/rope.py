@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpufit.shapes import Decoder, RopeScaling
+    from cpufit.schema.shapes import Decoder, RopeScaling
 
 
 def frequencies(decoder: Decoder) -> NDArray[np.float64]:

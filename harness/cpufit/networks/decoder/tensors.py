@@ -16,7 +16,7 @@ from cpufit.networks.widths import rank
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
     Named = tuple[str, str, tuple[int, ...]]  # role, suffix, shape
 

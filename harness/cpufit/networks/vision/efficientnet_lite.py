@@ -23,7 +23,7 @@ from cpufit.networks.layers import (
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
     from cpufit.networks.layers import Activation
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _EPS = 1e-3
 

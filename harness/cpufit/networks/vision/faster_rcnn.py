@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.networks.graph import Graph
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _BACKBONE = replace(RESNET_50, frozen=True)
 _STRIDE = 32  # of the coarsest plane of the backbone

@@ -19,7 +19,7 @@ from cpufit.networks.layers import (
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
     from cpufit.networks.layers import Activation
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _EPS = 1e-5
 _STEM, _LAST = 32, 1280

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cpufit.networks.graph import Graph, Value
     from cpufit.networks.layers import Activation
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _EPS = 1e-5
 _PATCH = 2

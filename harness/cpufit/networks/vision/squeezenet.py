@@ -9,7 +9,7 @@ from cpufit.networks.layers import Conv, activate, concat, conv, flatten, max_po
 
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _POOL = 0
 _LAYERS = (_POOL, 16, 16, _POOL, 32, 32, _POOL, 48, 48, 64, 64)  # squeeze channels of each Fire

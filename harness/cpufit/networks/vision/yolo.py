@@ -9,7 +9,7 @@ from cpufit.networks.layers import Conv, activate, add, batch_norm, concat, conv
 
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 DECODE = "decode/"  # names of the nodes after the last trained layer begin so
 STRIDES = (8, 16, 32)  # pixels between the cells of each level

@@ -23,7 +23,7 @@ from cpufit.networks.vision.yolo import (
 
 if TYPE_CHECKING:
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _ANCHORS = (  # width, height in pixels; three for each level
     ((10, 13), (16, 30), (33, 23)),

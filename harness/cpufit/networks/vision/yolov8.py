@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpufit.networks.graph import Graph, Value
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
 _BINS = 16  # of the distribution over distances of each box side
 _BOX, _CLASS = 64, 80  # widths of the head, from the table: they depend on the narrowest level

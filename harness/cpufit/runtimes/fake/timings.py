@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cpufit.config import parse
 from cpufit.errors import DataError
-from cpufit.shapes import FORBID_UNKNOWN
+from cpufit.schema.shapes import FORBID_UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path

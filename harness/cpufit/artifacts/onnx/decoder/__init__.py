@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
-    from cpufit.artifacts.base import Request
     from cpufit.precisions import Precision
-    from cpufit.schema import Model
-    from cpufit.shapes import Decoder
+    from cpufit.schema import Model, Order
+    from cpufit.schema.shapes import Decoder
 
 __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]
 
@@ -78,49 +77,49 @@ def plan(model: Model, precision: Precision) -> Plan:
     return Plan(decoder, made, weights)
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write the model's three files into `folder`.
 
     Raises UnsupportedError for other kinds of model and precisions, OSError where the disk is full.
     """
-    planned = plan(request.model, request.precision)
+    planned = plan(order.model, order.precision)
     decoder, file = planned.decoder, folder / "model.onnx"
     planned.weights.write(folder)
     file.write_bytes(planned.graph.SerializeToString(deterministic=True))
-    sense = _sense(request, folder)
+    sense = _sense(order, folder)
     names = [given.name for given in planned.graph.graph.input]
     config = genai_config(decoder, file.name, names)
     (folder / "genai_config.json").write_text(config, encoding="utf-8")
     return Built(
         file=file,
         parameters=planned.weights.parameters + (sense.parameters if sense else 0),
-        format=_FORMATS[_bits(request.precision)],
+        format=_FORMATS[_bits(order.precision)],
         recipe=_recipe(decoder) + (f"; sense: {sense.recipe}" if sense else ""),
         inputs=sense.inputs if sense else (),
         kv_bytes_per_token=2 * decoder.kv_bytes_per_token,  # float32, not float16
     )
 
 
-def _sense(request: Request, folder: Path) -> Built | None:
+def _sense(order: Order, folder: Path) -> Built | None:
     """Write what the model sees with, if anything, rounded to 8 bits where weights are rounded."""
-    if request.model.sense is None:
+    if order.model.sense is None:
         return None
-    precision: Precision = "fp32" if request.precision == "fp32" else "int8"
-    return graphs.build(replace(request, precision=precision), folder)
+    precision: Precision = "fp32" if order.precision == "fp32" else "int8"
+    return graphs.build(replace(order, precision=precision), folder)
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of graph and weights."""
-    planned = plan(request.model, request.precision)
+    planned = plan(order.model, order.precision)
     return planned.weights.size_bytes + int(planned.graph.ByteSize())
 
 
-def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol
     """Return 0: it is written at once."""
     return 0
 
 
-def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return the package that writes the graph."""
     return ("onnx",)
 

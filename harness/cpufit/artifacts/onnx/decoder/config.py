@@ -10,7 +10,7 @@ from cpufit.artifacts.onnx.decoder.emitter import longest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 
 def genai_config(decoder: Decoder, file: str, inputs: Sequence[str]) -> str:

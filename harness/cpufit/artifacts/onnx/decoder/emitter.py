@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cpufit.artifacts.onnx.decoder.weights import Weights
     from cpufit.networks.decoder.tensors import Tensor
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 IMAGE_ROWS = "image_rows"  # input and its axis: rows that take the places of tokens
 MAX_POSITIONS = 32_768  # of the tables of sines and cosines

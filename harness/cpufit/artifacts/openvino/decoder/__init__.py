@@ -13,25 +13,25 @@ from cpufit.networks.decoder.tensors import tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Request
     from cpufit.precisions import Precision
-    from cpufit.shapes import Decoder
+    from cpufit.schema import Order
+    from cpufit.schema.shapes import Decoder
 
 NAME = "cpufit.artifacts.openvino_decoder"
 VERSION = 1
 
 
-def build(request: Request, folder: Path) -> Built:
+def build(order: Order, folder: Path) -> Built:
     """Write `model.xml` and `model.bin` into `folder`; memory never holds a tensor whole."""
     from cpufit.artifacts.openvino.decoder.graph import build_graph
     from cpufit.artifacts.openvino.decoder.write import write
 
-    decoder, precision = _decoder(request), request.precision
-    sees = request.model.sense is not None
-    graph = build_graph(request.model.name, decoder, precision, sees=sees)
+    decoder, precision = _decoder(order), order.precision
+    sees = order.model.sense is not None
+    graph = build_graph(order.model.name, decoder, precision, sees=sees)
     file = folder / "model.xml"
-    write(file, request.model.name, graph)
-    sense = _sense(request, folder) if sees else None
+    write(file, order.model.name, graph)
+    sense = _sense(order, folder) if sees else None
     return Built(
         file=file,
         parameters=graph.parameters + (sense.parameters if sense else 0),
@@ -46,30 +46,30 @@ def build(request: Request, folder: Path) -> Built:
     )
 
 
-def _sense(request: Request, folder: Path) -> Built:
+def _sense(order: Order, folder: Path) -> Built:
     """Write what the model sees with, rounded to 8 bits where weights are rounded."""
     from cpufit.artifacts.openvino import graphs
 
-    rounded: Precision = "int8" if request.precision in ("int8", "int4") else "fp32"
-    return graphs.build(replace(request, precision=rounded), folder)
+    rounded: Precision = "int8" if order.precision in ("int8", "int4") else "fp32"
+    return graphs.build(replace(order, precision=rounded), folder)
 
 
-def estimate_bytes(request: Request) -> int:
+def estimate_bytes(order: Order) -> int:
     """Return the size of the weights, beside which the graph is small."""
-    stored = (constants(tensor, request.precision) for tensor in tensors(_decoder(request)))
+    stored = (constants(tensor, order.precision) for tensor in tensors(_decoder(order)))
     return sum(constant.size_bytes for parts in stored for constant in parts)
 
 
-def scratch_bytes(request: Request) -> int:  # noqa: ARG001 - the Builder protocol
+def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol
     """Return 0: it is written at once."""
     return 0
 
 
-def packages(request: Request) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
+def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder protocol
     """Return the package that writes the graph."""
     return ("openvino",)
 
 
-def _decoder(request: Request) -> Decoder:
-    assert request.model.decoder is not None, "routes lead only language models here"
-    return request.model.decoder
+def _decoder(order: Order) -> Decoder:
+    assert order.model.decoder is not None, "routes lead only language models here"
+    return order.model.decoder

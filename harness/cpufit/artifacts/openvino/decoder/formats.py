@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cpufit.networks.decoder.pools import Floats
     from cpufit.networks.decoder.tensors import Tensor
     from cpufit.precisions import Precision
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 Element = Literal["f32", "f16", "bf16", "i8", "i4"]
 

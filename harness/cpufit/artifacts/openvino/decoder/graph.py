@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cpufit.artifacts.openvino.decoder.formats import Constant
     from cpufit.networks.decoder.tensors import Tensor
     from cpufit.precisions import Precision
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 DECOMPRESSION = "/decompression"  # ends the names of conversions that only serve storage
 _MASKED = np.float32(-65504)  # lowest float16: e to its power is 0, and no sum of two overflows

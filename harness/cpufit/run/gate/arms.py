@@ -31,7 +31,7 @@ _LINES = 3  # of an installer's complaint
 _ASK = """
 import json, sys
 from importlib.metadata import distributions
-import cpufit.worker
+import cpufit.measuring.worker
 found = {}
 for one in distributions():  # the first on the path is the one that is imported
     found.setdefault(one.metadata["Name"].lower(), one.version)

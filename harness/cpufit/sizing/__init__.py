@@ -11,7 +11,7 @@ from cpufit import units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.schema import Host, Tier, TierModel
 
 Answer = Literal["yes", "no", "undecided", "not measured"]

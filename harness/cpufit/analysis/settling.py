@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cpufit.analyse import Metric, Row
+    from cpufit.analysis import Metric, Row
     from cpufit.schema import Budget
 
 

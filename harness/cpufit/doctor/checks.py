@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import psutil
 
-from cpufit import intervals, units
+from cpufit import units
 from cpufit.errors import UnavailableError
 from cpufit.probes import cgroup, counters, energy, host, memory, noise
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cpufit.runtimes.base import Session
     from cpufit.runtimes.inputs import Array
     from cpufit.schema import Model
-    from cpufit.shapes import Vision
+    from cpufit.schema.shapes import Vision
 
     Pixels = NDArray[np.uint8]
     Floats = NDArray[np.float32]

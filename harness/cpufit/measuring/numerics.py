@@ -18,7 +18,7 @@ import numpy as np
 
 from cpufit import units
 from cpufit.artifacts import cache
-from cpufit.artifacts.routes import route_of
+from cpufit.artifacts.routes import order_of, route_of
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import macs_per_token, parameters
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cpufit.runtimes.inputs import Array
     from cpufit.schema import Artifact, Cell, Model
-    from cpufit.shapes import Decoder
+    from cpufit.schema.shapes import Decoder
 
 _LAYERS = 2
 _WIDEST = 1023  # of a sample's widths where that can be; most are 768, about 10M parameters
@@ -142,10 +142,10 @@ def _heads(card: Decoder) -> tuple[int, int]:
 def _check_sample(cell: Cell, small: Model, root: Path) -> Numerics:
     assert small.decoder is not None
     ids = tuple((7 + 37 * place) % small.decoder.vocab for place in range(_PROMPT))
-    request, module = cache.request_of(small, cell.precision, cell.runtime, cell.weights, root)
+    order = order_of(small, cell.precision, cell.runtime, cell.weights, root)
     options = LoadOptions(threads=cell.threads, context_tokens=_CONTEXT, prompt_tokens=_PROMPT)
     step = Step(kind="prefill", tokens=_PROMPT, ids=ids)
-    found = _outputs(cell.runtime, cache.make(request, module, root), options, step)
+    found = _outputs(cell.runtime, cache.make(order, root), options, step)
     exact = reference_logits(small.name, small.decoder, ids)
     return Numerics(
         cosine=cosine(found["logits"], exact),
@@ -160,8 +160,7 @@ def _check_sample(cell: Cell, small: Model, root: Path) -> Numerics:
 def _check_whole(cell: Cell, model: Model, artifact: Artifact, root: Path) -> Numerics:
     runtime = _reference_runtime(cell, model)
     load_runtime(runtime)  # before anything is built for it
-    request, module = cache.request_of(model, "fp32", runtime, cell.weights, root)
-    reference = cache.make(request, module, root)
+    reference = cache.make(order_of(model, "fp32", runtime, cell.weights, root), root)
     step = _step(model)
     options = LoadOptions(
         threads=cell.threads,

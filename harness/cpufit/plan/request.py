@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from cpufit import config, plan
+from cpufit import config
 from cpufit.artifacts.asis import precision_of
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import MARGINS
-from cpufit.plan import Selection
+from cpufit.plan import cells as of_blocks
+from cpufit.plan.scenarios import load_scenarios, with_batches
+from cpufit.plan.selection import Selection, blocks_of, check
 from cpufit.precisions import PRECISIONS
 from cpufit.probes.host import default_threads
 from cpufit.runtimes import engines, reading, suffixes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cpufit.margins import Margins
     from cpufit.precisions import Precision
-    from cpufit.schema import Budget, Cell, Model, Scenario, Select, Suite, Thresholds
+    from cpufit.schema import Budget, Cell, Levels, Model, Order, Scenario, Select, Suite
 
 SUITES = ("quick",)
 
@@ -55,20 +57,26 @@ class Plan:
 
     cells: tuple[Cell, ...]
     models: dict[str, Model]  # by card
-    scenarios: dict[str, Scenario]
+    scenarios: Mapping[str, Scenario]
     budget: Budget
-    thresholds: Thresholds
+    levels: Levels
     extra_work: dict[str, float] = field(default_factory=dict)  # by card: the self-test's
-    limits: dict[str, tuple[Thresholds, ...]] = field(default_factory=dict)  # by cell: of tests
+    limits: dict[str, tuple[Levels, ...]] = field(default_factory=dict)  # by cell: of tests
     margins: dict[str, Margins] = field(default_factory=dict)  # by cell, where not the usual
 
-    def thresholds_of(self, cell: Cell) -> tuple[Thresholds, ...]:
+    why: tuple[str, ...] = ()  # its cells are these, where the suite left that to the host
+
+    def levels_of(self, cell: Cell) -> tuple[Levels, ...]:
         """Return what must be clear before the cell is settled: its own limits, or the usual."""
-        return self.limits.get(cell.id, (self.thresholds,))
+        return self.limits.get(cell.id, (self.levels,))
 
     def margins_of(self, cell: Cell) -> Margins:
         """Return by what shares the cell may be worse: its suite's, or the usual."""
         return self.margins.get(cell.id, MARGINS)
+
+    def order(self, cell: Cell, cache: Path) -> Order:
+        """Return how the cell's artifact is made; raise CpufitError for why it cannot be run."""
+        return of_blocks.order(cell, self.models[cell.card], self.scenarios[cell.scenario], cache)
 
     def with_margins(self, given: Margins) -> Plan:
         """Return the plan with margins that outrank its suites'."""
@@ -93,8 +101,8 @@ def resolve(request: Request) -> Plan:
         _refuse_what_does_not_apply(request)
     in_suites = [block for suite in suites for block in suite.cells]
     models = _catalog(request.selection, in_suites)
-    plan.check(request.selection, models, settings)
-    scenarios = plan.with_batches(settings.scenarios, request.selection.batches)
+    check(request.selection, models, load_scenarios())
+    scenarios = with_batches(load_scenarios(), request.selection.batches)
     budget = request.budget or _budget_of(suites)
     if budget not in settings.budgets:
         raise unknown("budget", budget, settings.budgets)
@@ -103,19 +111,19 @@ def resolve(request: Request) -> Plan:
     if request.files:
         models, cells = _own(request, scenarios, threads)
     else:
-        blocks = plan.blocks_of(request.selection, in_suites)
-        cells = plan.cells(blocks, models, scenarios, threads)
+        blocks = blocks_of(request.selection, in_suites)
+        cells = of_blocks.cells(blocks, models, scenarios, threads)
     return Plan(
         cells=cells,
         models=models,
         scenarios=scenarios,
         budget=settings.budgets[budget],
-        thresholds=settings.thresholds,
+        levels=settings.levels,
         margins={
             cell.id: {**MARGINS, **block.margin}
             for block in blocks
             if block.margin
-            for cell in plan.cells((block,), models, scenarios, threads)
+            for cell in of_blocks.cells((block,), models, scenarios, threads)
         },
     )
 
@@ -135,7 +143,7 @@ def _catalog(selection: Selection, in_suites: Sequence[Select]) -> dict[str, Mod
 
 
 def _own(
-    request: Request, scenarios: dict[str, Scenario], threads: Sequence[int]
+    request: Request, scenarios: Mapping[str, Scenario], threads: Sequence[int]
 ) -> tuple[dict[str, Model], tuple[Cell, ...]]:
     """Return the user's own models, and the cells of all."""
     models: dict[str, Model] = {}
@@ -146,7 +154,7 @@ def _own(
                 raise UsageError(f"two models are called {model.name}", "rename one of them")
             models[model.name] = model
             precisions, runtimes = _how_to_run(model, request.selection)
-            cells += plan.cells_of_own(
+            cells += of_blocks.cells_of_own(
                 model, precisions, runtimes, scenarios, request.selection, threads
             )
     return models, cells

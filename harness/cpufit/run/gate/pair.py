@@ -17,35 +17,34 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from cpufit import disturbance
 from cpufit.gating.pairs import Pair, changes_of, settled, values_of
 from cpufit.probes import noise
 from cpufit.run import child
 from cpufit.schema import Outcome
+from cpufit.stats import disturbance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cpufit.gating.pairs import Stage
     from cpufit.run.child import Child, Interpreter, Reply
-    from cpufit.schema import Job
+    from cpufit.schema import Measure
 
 SLICE_S = 0.05
 _FEWEST, _MOST = 4, 16  # slices of either process; between them, until they agree
 _PAIR_S = 10.0  # no more than the fewest are started beyond it
-SLICED = ("latency", "throughput", "frames")  # procedures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """What one arm runs."""
 
-    job: Job
+    job: Measure
     interpreter: Interpreter
 
 
 @dataclass(frozen=True)
-class Fight:
+class Taken:
     """A pair, or why there is none."""
 
     pair: Pair | None = None
@@ -53,7 +52,7 @@ class Fight:
     log: str = ""
 
 
-def fight(
+def take(
     before: Side,
     after: Side,
     stage: Stage,
@@ -61,7 +60,7 @@ def fight(
     after_first: bool,
     whole: bool,
     on_stage: Callable[[str], None],
-) -> Fight:
+) -> Taken:
     """Let both run; the one that starts also goes first in every other slice.
 
     What else the host did is counted from the first process's start to the last one's end.
@@ -74,11 +73,11 @@ def fight(
     bad = next((reply for reply in replies if not reply.outcome or _failed(reply.outcome)), None)
     if bad is not None or len(outcomes) < len(sides):
         lost = Outcome(status="failed", reason="a process ended before its time")
-        return Fight(problem=(bad and bad.outcome) or lost, log=bad.log if bad else "")
+        return Taken(problem=(bad and bad.outcome) or lost, log=bad.log if bad else "")
     if after_first:
         outcomes.reverse()
     real = all(outcome.noise for outcome in outcomes)  # none on a clock of its own
-    return Fight(
+    return Taken(
         pair=Pair(
             stage=stage,
             before=values_of(outcomes[0]),

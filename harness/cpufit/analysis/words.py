@@ -1,0 +1,63 @@
+"""Every sentence on a verdict, written once: terminal, page and tests say the same. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cpufit import units
+from cpufit.precisions import label, precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cpufit.analysis.flags import Flag
+    from cpufit.analysis.metric import Metric
+    from cpufit.analysis.rows import Row
+
+
+def value(metric: Metric) -> str:
+    """Return the figure that is judged: 'TTFT at 128 tokens 1.26 s (p50)'."""
+    return f"{metric.label} {units.duration(metric.figure)} ({metric.figure_name})"
+
+
+def flagged(flag: Flag) -> str:
+    """Return one sentence: which case, its value, its ratio to its own level, how sure."""
+    return f"{flag.row.label}: {value(flag.metric)}, {against(flag)}"
+
+
+def against(flag: Flag) -> str:
+    """Hold a flagged figure against its level: '2.5 times the 500 ms threshold'."""
+    metric = flag.metric
+    words = f"{times(metric)} the {units.duration(metric.threshold)} threshold"
+    if metric.verdict == "undecided":
+        return f"{words}; undecided, {why_open(flag)}"
+    # The verdict is about p90, which a small n lets us judge but not state.
+    return f"{words} already at p50" if metric.figure_name == "p50" else words
+
+
+def times(metric: Metric) -> str:
+    """Return '2.5 times'."""
+    return f"{units.significant(metric.ratio, 2)} times"
+
+
+def why_open(flag: Flag) -> str:
+    """Say what keeps an undecided case open."""
+    metric, count = flag.metric, flag.metric.estimate.processes
+    if flag.row.disturbed:
+        return "the processes were disturbed"
+    if count > 1:
+        return f"{metric.n} samples of {count} processes do not tell"
+    return f"{metric.n} samples are too few"
+
+
+def limits(metrics: Iterable[Metric]) -> str:
+    """Return what they are held against: '500 ms', or 'the threshold' where it is not the same."""
+    found = {metric.threshold for metric in metrics if metric.verdict}
+    return units.duration(found.pop()) if len(found) == 1 else "the threshold"
+
+
+def inexact(row: Row) -> str:
+    """Say how far outputs are from float32's, and what their precision should keep."""
+    name = row.record.cell.precision
+    lowest = precision(name).lowest_cosine
+    return f"cosine {units.cosine(row.cosine or 0.0)}, {label(name)} should keep {lowest:g}"

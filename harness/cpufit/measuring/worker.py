@@ -1,0 +1,132 @@
+"""The child process: one job in as a JSON line on stdin, messages out as such on a pipe of its own.
+
+It makes an artifact, checks a precision or measures one cell, then ends. Nothing it prints can be
+mistaken for a result. Whatever the user or the host lacks becomes an Outcome; a bug keeps its
+traceback.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pydantic import TypeAdapter
+
+from cpufit.artifacts import cache, storage
+from cpufit.errors import CpufitError
+from cpufit.measuring import bench, procedures
+from cpufit.measuring.slices import Turns
+from cpufit.probes import host
+from cpufit.runtimes import engine_of, load_runtime
+from cpufit.schema import Job, Make, Measure, Message, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from cpufit.schema import Check, Numerics
+
+    Say = Callable[[Message], None]
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+_MESSAGE = TypeAdapter(Message)
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Do the job on stdin; the pipe's file descriptor is the only argument."""
+    _die_with_parent()
+    with open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+        job = _JOB.validate_json(sys.stdin.buffer.readline())
+        _do(job, lambda message: _send(pipe, message))
+    return 0
+
+
+def _do(job: Job, say: Say) -> None:
+    try:
+        say(_answer(job, say))
+    except CpufitError as error:
+        say(Message(outcome=Outcome.of_error(error)))
+    except MemoryError:
+        say(Message(outcome=Outcome(status="oom", reason="the process ran out of memory")))
+
+
+def _answer(job: Job, say: Say) -> Message:
+    if isinstance(job, Make):
+        return Message(artifact=cache.make(job.order, Path(job.cache)))
+    with storage.held(job.artifact, Path(job.cache)):
+        if isinstance(job, Measure):
+            return Message(outcome=_measure(job, say))
+        say(Message(stage="checking numerics"))
+        return Message(numerics=_check(job))
+
+
+def _check(job: Check) -> Numerics:
+    from cpufit.measuring import numerics  # its imports must not count as a measured cell's memory
+
+    if job.reference:
+        return numerics.between(job.cell, job.artifact, job.reference)
+    return numerics.check(job.cell, job.model, job.artifact, Path(job.cache))
+
+
+def _measure(job: Measure, say: Say) -> Outcome:
+    """Load and run the scenario's procedure."""
+
+    def tell(stage: str) -> None:
+        say(Message(stage=stage))
+
+    def wait() -> None:
+        """Let a rival load first: both must not load at the same time."""
+        if job.slice_s:
+            tell("imported")
+            sys.stdin.buffer.readline()
+
+    tell("loading")
+    runtime, scenario = load_runtime(job.cell.runtime), procedures.from_wire(job.scenario)
+    turns = _turns(job, say) if job.slice_s else None
+    procedure = procedures.procedure(scenario.procedure)
+    return bench.measure(job, runtime, procedure, scenario, tell, turns, wait)
+
+
+def _turns(job: Measure, say: Say) -> Turns:
+    """Do a slice for each line on stdin, and say what it came to."""
+
+    def done(slices_ns: Sequence[float]) -> None:
+        say(Message(stage="slice", slices_ns=tuple(slices_ns)))
+
+    due: Iterable[bytes] = iter(sys.stdin.buffer)
+    if engine_of(job.cell.runtime).keeps_threads:  # new ones would all share the caller's core
+        due = from_core_to_core(due)
+    return Turns(job.slice_s, due, done)
+
+
+def from_core_to_core(turns: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the turns, every two of them on another core: the calling thread's, in either arm.
+
+    Cores of a shared host differ by what its other guests do beside them, 1.4 times for seconds:
+    arms that stay where they happen to be differ by that (docs/gate.md).
+    """
+    cores = host.allowed_cores()
+    for number, turn in enumerate(turns):
+        if cores:
+            os.sched_setaffinity(0, {cores[number // 2 % len(cores)]})
+        yield turn
+
+
+def _send(pipe: BinaryIO, message: Message) -> None:
+    pipe.write(_MESSAGE.dump_json(message) + b"\n")
+    pipe.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the parent dies, however that happens."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

