@@ -1,5 +1,5 @@
 """`python -m cpufit` is `cpufit`."""
 
-from cpufit.cli import main
+from cpufit.cli.main import main
 
 main()

@@ -5,23 +5,61 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import App, Parameter
 from rich.console import Group
 from rich.text import Text
 
 from cpufit import units
 from cpufit.artifacts import storage
+from cpufit.cli.options import Words, cache_folder, console
 from cpufit.errors import UsageError, unknown
 from cpufit.report.terminal import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.console import RenderableType
 
     from cpufit.artifacts.storage import Entry
+
+
+app = App(name="cache")
+
+
+@app.default
+def show(
+    *, cache: Path | None = None, json_: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
+    """Show the models that were built: sizes, and which was used last.
+
+    Parameters
+    ----------
+    cache
+        Which folder; the user's cache folder by default.
+    json_
+        For machines.
+    """
+    if json_:
+        print(as_json(cache_folder(cache)))
+    else:
+        console().print(as_table(cache_folder(cache)), soft_wrap=True)
+
+
+@app.command
+def clear(models: Words = (), /, *, cache: Path | None = None) -> None:
+    """Remove models that were built; those that a running process uses stay.
+
+    Parameters
+    ----------
+    models
+        Only these, as `cpufit cache` calls them; all by default.
+    cache
+        Which folder; the user's cache folder by default.
+    """
+    console().print(cleared_as_text(cleared(cache_folder(cache), models)), soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +99,7 @@ def as_json(root: Path) -> str:
     return json.dumps({"path": str(root), **sizes, "artifacts": found}, indent=2)
 
 
-def clear(root: Path, models: Sequence[str]) -> Cleared:
+def cleared(root: Path, models: Sequence[str]) -> Cleared:
     """Remove the artifacts of `models`, or all; those in use stay.
 
     Raises UsageError for a model that has none, before anything is removed.

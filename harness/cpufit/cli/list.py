@@ -1,16 +1,17 @@
-"""`cpufit list` and `cpufit doctor`: what there is, as tables for people and JSON for machines."""
+"""`cpufit list`: what there is, as tables for people and JSON for machines."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from cpufit import config, units
 from cpufit.catalog import load_models, standard
-from cpufit.doctor import checks as doctor
-from cpufit.doctor.checks import Check
-from cpufit.errors import UnsupportedError
+from cpufit.cli.options import console
+from cpufit.errors import UnsupportedError, UsageError
 from cpufit.plan.scenarios import load_scenarios
 from cpufit.precisions import PRECISIONS
 from cpufit.report.terminal import table
@@ -18,7 +19,6 @@ from cpufit.runtimes import engines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.table import Table
 
@@ -26,6 +26,33 @@ if TYPE_CHECKING:
     from cpufit.schema import Model
 
     Shown = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def list_(
+    what: Literal["models", "runtimes", "scenarios", "suites", "tiers"],
+    /,
+    *,
+    variants: bool = False,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Show what there is.
+
+    Parameters
+    ----------
+    what
+        Which list.
+    variants
+        Of models: the usual three compressed forms of each, instead of the models themselves.
+    json_
+        For machines.
+    """
+    if variants and what != "models":
+        raise UsageError("--variants goes with `list models` only", "leave it away")
+    chosen = "variants" if variants else what
+    if json_:
+        print(as_json(chosen))
+    else:
+        console().print(as_table(chosen))
 
 
 def as_table(what: str) -> Table:
@@ -38,30 +65,6 @@ def as_table(what: str) -> Table:
 def as_json(what: str) -> str:
     """Return the list for machines, every field of it."""
     return json.dumps(_entries(what), indent=2)
-
-
-def examine(cache: Path) -> list[Check]:
-    """Look at the host and at which runtimes are installed."""
-    found = doctor.examine(cache)
-    return found + [_installed(engine) for engine in engines() if not engine.invented]
-
-
-def _installed(engine: Engine) -> Check:
-    if engine.version:
-        return Check(engine.name, "good", engine.version)
-    return Check(engine.name, "warn", "not installed", engine.install)
-
-
-def checks_as_table(checks: Sequence[Check]) -> Table:
-    """Return the doctor's findings for people."""
-    marks = {"good": "[green]good[/]", "warn": "[yellow]note[/]", "bad": "[red]bad[/]"}
-    lines = [(marks[c.level], c.name, c.value, c.remedy) for c in checks]
-    return table("", ("", "check", "seen here", "remedy"), lines)
-
-
-def checks_as_json(checks: Sequence[Check]) -> str:
-    """Return the doctor's findings for machines."""
-    return json.dumps([asdict(check) for check in checks], indent=2)
 
 
 def _entries(what: str) -> list[dict[str, Any]]:

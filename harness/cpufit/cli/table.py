@@ -1,4 +1,4 @@
-"""`cpufit table` and `cpufit compare`: results in documents, and side by side."""
+"""`cpufit table`: one figure of many cells, in documents."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from cpufit import store
-from cpufit.errors import UsageError, misread
+from cpufit.cli.options import OUTPUT, Many, results
+from cpufit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Many = Parameter(consume_multiple=True)
 Format = Literal["md", "rst", "html", "latex", "csv", "json"]
-_OUTPUT = Path("cpufit-results")
 
 
 def table(
@@ -66,71 +64,12 @@ def table(
             raise UsageError("tables in files say themselves what they show", "name the files only")
         _documents(update or files, check)
         return
-    paths = results(files or (_OUTPUT,))
+    paths = results(files or (OUTPUT,))
     names = [str(path) for path in paths]
     wished = tables.wish(names, rows or "model", cols or "runtime", metric, where)
     command = shlex.join(["cpufit", "table", *names, *wished.options])
     made = tables.make(wished, paths, command, _confidence())
     sys.stdout.write(write.FORMATS[format_](made))
-
-
-def compare(
-    files: tuple[Path, ...],
-    /,
-    *,
-    html: Annotated[Path | None, Parameter(name=["--html", "-o"])] = None,
-    price: Annotated[tuple[str, ...], Many] = (),
-) -> None:
-    """Put runs or hosts side by side: the same cells, each figure as a ratio with its interval.
-
-    Parameters
-    ----------
-    files
-        Parquet files, or folders of runs; the first is what the others are held against. A file of
-        several hosts is as many sides.
-    html
-        Write a page too, in the style of the report.
-    price
-        What a host costs, 'NAME=USD', by its name in the report or its fingerprint: adds tokens or
-        requests per second and dollar.
-    """
-    from rich.console import Console
-
-    from cpufit import config
-    from cpufit.report import html as pages
-    from cpufit.tables import compare as comparing
-    from cpufit.tables import page
-
-    prices = dict(_price(text) for text in price)
-    records = [store.read([path]) for path in results(files)]
-    limits = config.load_settings().levels
-    found = comparing.compare(records, limits, prices)
-    if html:
-        pages.save(page.as_html(found), html)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(page.as_text(found), soft_wrap=not console.is_terminal)
-    if html:
-        console.print(f"\npage  {html}", soft_wrap=True)
-
-
-def _price(text: str) -> tuple[str, float]:
-    """Read 'AMD EPYC=450'."""
-    host, _, amount = text.rpartition("=")
-    try:
-        usd = float(amount)
-    except ValueError:
-        usd = 0.0
-    if not (host and 0 < usd < float("inf")):
-        raise misread("--price", text, "is no price", "'AMD EPYC=450'")
-    return host, usd
-
-
-def results(given: Sequence[Path]) -> list[Path]:
-    """Return the files that are meant: of a folder its newest run."""
-    return [
-        path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
-        for path in given
-    ]
 
 
 def _documents(paths: Sequence[Path], check: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from cpufit.cli.options import Many, Words, cache_folder, console
 from cpufit.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from cpufit.run.gate.road import Setup
     from cpufit.schema import Cell, Host, Kind
 
-Many = Parameter(consume_multiple=True)
-Words = tuple[str, ...]
 SUITES = ("gate",)
 _INTERRUPTED, _NOT_COMPARABLE = 130, 3
 
@@ -95,7 +94,6 @@ def gate(
     cache
         Folder for models and environments; the user's cache folder by default.
     """
-    from cpufit.cli import _cache, _console
     from cpufit.gating.verdict import exit_code
     from cpufit.plan.selection import Selection
     from cpufit.report import gate_words
@@ -109,22 +107,22 @@ def gate(
         models=model, runtimes=runtime, precisions=precision, scenarios=scenario, threads=threads
     )
     _check_targets(junit, markdown, json)
-    console, place = _console(), flow.Place(output=Path(), cache=_cache(cache))
+    screen, place = console(), flow.Place(output=Path(), cache=cache_folder(cache))
     if baseline is not None and max_minutes is not None:
         raise UsageError("--max-minutes does not go with --baseline", "name fewer cells instead")
     limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
     start = time.monotonic()
     if baseline is not None:
-        told = _against_past(baseline, suite, selection, given, place, console)
+        told = _against_past(baseline, suite, selection, given, place, screen)
     else:
         setup = _setup(against, against_model, suite, selection, given, place)
-        found = _compared(replace(setup, max_s=limit_s), place, console)
+        found = _compared(replace(setup, max_s=limit_s), place, screen)
         told = _told(setup, found)
     told = replace(told, seconds=time.monotonic() - start)
-    console.print(gate_words.terminal(told))
+    screen.print(gate_words.terminal(told))
     for command in gate_words.again(told):
-        console.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"\n{told.headline}", soft_wrap=True)
+        screen.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
+    screen.print(f"\n{told.headline}", soft_wrap=True)
     _write(told, junit, markdown, json, github=github)
     sys.exit(exit_code(told.found))
 
@@ -409,6 +407,3 @@ def _write(
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(gate_words.as_markdown(told))
-
-
-__all__ = ["gate"]

@@ -1,0 +1,42 @@
+"""What several commands take and print with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+OUTPUT = Path("cpufit-results")
+Many = Parameter(consume_multiple=True)
+Words = tuple[str, ...]
+
+
+def cache_folder(given: Path | None) -> Path:
+    """Return the folder of models that are built: what was asked for, or the user's own."""
+    from cpufit.paths import cache_root
+
+    return given.resolve() if given else cache_root()
+
+
+def console(width: int = 120) -> Console:
+    """Return what prints to the terminal, or so many columns wide elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
+
+
+def results(given: Sequence[Path]) -> list[Path]:
+    """Return the files that are meant: of a folder its newest run."""
+    from cpufit import store
+
+    return [
+        path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
+        for path in given
+    ]

@@ -1,0 +1,140 @@
+"""`cpufit run`: measure, and write results and report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from cpufit.cli.options import OUTPUT, Many, Words, cache_folder, console
+from cpufit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cpufit.plan.request import Request
+    from cpufit.run.flow import Place
+    from cpufit.schema import Record
+
+
+def run(
+    files: tuple[Path, ...] = (),
+    /,
+    *,
+    suite: Annotated[Words, Many] = (),
+    model: Annotated[Words, Many] = (),
+    runtime: Annotated[Words, Many] = (),
+    precision: Annotated[Words, Many] = (),
+    scenario: Annotated[Words, Many] = (),
+    weights: Annotated[Words, Many] = (),
+    budget: str = "",
+    threads: Annotated[tuple[int, ...], Many] = (),
+    batch: Annotated[tuple[int, ...], Many] = (),
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
+    cache: Path | None = None,
+    cache_max: str = "",
+    resume: bool = False,
+) -> None:
+    """Measure a suite's cells, each in a fresh process, and write results and report.
+
+    Parameters
+    ----------
+    files
+        Your own, measured instead of the suite: models (.gguf, .onnx, .xml), or model cards
+        (.toml), tables as in the catalog, whose 'parameters' and 'macs' may be left out. Cards
+        get synthetic weights and run on every runtime, language models at int4, others at int8.
+    suite
+        What to run: names of 'cpufit list suites', or TOML files; 'quick' by default.
+    model
+        Only these models; any of 'cpufit list models', or a variant: 'mistral-7b@ffn60' (60 % of
+        the FFN width), '@depth75' (75 % of the layers), '@lowrank4' (factorised to a quarter),
+        'yolov8n@prune30' (30 % of the channels), or another size: 'yolov8n?size=320'.
+    runtime
+        Only these runtimes: llama.cpp, onnxruntime, openvino.
+    precision
+        Only these: fp32, fp16, bf16, int8, int4, q4_0.
+    scenario
+        Only these: any of 'cpufit list scenarios'.
+    weights
+        Only these: synthetic, real.
+    budget
+        Time per cell: rapid (6 s), quick (10 s) or full (60 s); the suite's own by default.
+    threads
+        Thread counts to sweep; one per usable physical core by default.
+    batch
+        Batches to sweep, or parallel sequences of language models; of the throughput scenario
+        unless --scenario names others.
+    output
+        Folder for results and report; ./cpufit-results by default.
+    cache
+        Folder for the models that are built; the user's cache folder by default.
+    cache_max
+        Most that folder may hold, such as 20GB: the least recently used models make room. By
+        default only the disk sets a limit.
+    resume
+        Go on with the newest run in the output folder.
+    """
+    from cpufit.plan.request import SUITES, Request
+    from cpufit.plan.selection import Selection
+    from cpufit.run import flow
+    from cpufit.sizes import parse_size
+
+    selection = Selection(
+        models=model,
+        runtimes=runtime,
+        precisions=precision,
+        scenarios=scenario or (("throughput",) if batch else ()),
+        weights=weights,
+        threads=threads,
+        batches=batch,
+    )
+    request = Request(
+        suite=suite or SUITES,
+        budget=budget,
+        selection=selection,
+        files=tuple(str(path.resolve()) for path in files),
+    )
+    limit = parse_size(cache_max, "--cache-max") if cache_max else None
+    place = flow.Place(output=output, cache=cache_folder(cache), cache_limit_bytes=limit)
+    _run(request, place, resume)
+
+
+def _run(request: Request, place: Place, resume: bool) -> None:
+    from cpufit import config, store
+    from cpufit.cli.progress import Watcher
+    from cpufit.plan.request import Request
+    from cpufit.report import html
+    from cpufit.report.terminal import summary
+    from cpufit.run import flow
+
+    screen, settings = console(), config.load_settings()
+    if resume and request != Request():
+        raise UsageError(
+            "--resume goes on with what the run was asked to do",
+            "leave the other options away, or start a new run",
+        )
+    todo = flow.resume(store.newest(place.output), place) if resume else flow.begin(request, place)
+    interrupted = False
+    with Watcher(screen, settings) as watcher:
+        try:
+            flow.go(todo, place, watcher)
+        except KeyboardInterrupt:
+            interrupted = True
+    results = todo.results.path
+    records = store.read([results])
+    if records:
+        target = results.parent / "report.html"
+        html.write(records, settings, target)
+        screen.print(summary(records, settings), soft_wrap=not screen.is_terminal)
+        screen.print(f"\nreport   {target}\nresults  {results}", soft_wrap=True)
+    if interrupted:
+        screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)
+        sys.exit(130)
+    sys.exit(_exit_code(records))
+
+
+def _exit_code(records: Sequence[Record]) -> int:
+    """Nothing measured at all is a failure; single missing cells are in the report."""
+    return 0 if any(record.outcome.status == "ok" for record in records) else 1
