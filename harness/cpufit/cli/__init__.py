@@ -373,7 +373,7 @@ def _run(request: Request, place: Place, resume: bool) -> None:
             "--resume goes on with what the run was asked to do",
             "leave the other options away, or start a new run",
         )
-    todo = flow.resume(store.newest(place.output), place) if resume else flow.begin(request, place)
+    todo = flow.resume(*_results([place.output]), place) if resume else flow.begin(request, place)
     interrupted = False
     with Watcher(console, settings) as watcher:
         try:
@@ -399,9 +399,9 @@ def _exit_code(records: Sequence[Record]) -> int:
 
 
 def _results(given: Sequence[Path]) -> list[Path]:
-    from cpufit import store
+    from cpufit.cli import tabling
 
-    return [path if path.suffix == ".parquet" else store.newest(path) for path in given]
+    return tabling.results(given)
 
 
 def _cache(given: Path | None) -> Path:

@@ -283,12 +283,13 @@ def _against_past(
 ) -> Verdict:
     """Measure the cells of earlier runs once more; leave with 3 where they are of another host."""
     from cpufit import analyse, config, store
+    from cpufit.cli.tabling import recovered
     from cpufit.gating import baseline as past
     from cpufit.probes import host
     from cpufit.report.gate_words import Verdict
     from cpufit.run.request import resolve
 
-    files = sorted(baseline.glob("run-*.parquet")) if baseline.is_dir() else [baseline]
+    files = recovered(store.runs(baseline) if baseline.is_dir() else [baseline])
     if not files:
         raise DataError(f"no results in {baseline}", "name a file of `cpufit run`, or its folder")
     records, here, settings = store.read(files), host.describe(), config.load_settings()

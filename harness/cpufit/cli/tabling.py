@@ -126,11 +126,20 @@ def _price(text: str) -> tuple[str, float]:
 
 
 def results(given: Sequence[Path]) -> list[Path]:
-    """Return the files that are meant: of a folder its newest run."""
-    return [
-        path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
-        for path in given
-    ]
+    """Return the files that are meant, of a folder its newest run; a killed run's is made whole."""
+    return recovered(
+        [
+            path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
+            for path in given
+        ]
+    )
+
+
+def recovered(paths: list[Path]) -> list[Path]:
+    """Return the same files; what killed runs left of them is put together first."""
+    for line in store.recover(paths):
+        sys.stderr.write(f"cpufit: {line}\n")
+    return paths
 
 
 def _documents(paths: Sequence[Path], check: bool) -> None:
