@@ -17,6 +17,7 @@ from cpufit.schema import Cell
 from cpufit.tables import figures, metrics, processes
 from cpufit.tables.batch import Segments, estimates
 from tests.report import samples
+from tests.samples import stored
 
 if TYPE_CHECKING:
     from cpufit.analyse import Metric, Row
@@ -40,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     some = [replace(r, cell=replace(r.cell, variant="loud")) for r in loud]
     most = [samples.disturbed(r) for r in quiet[:3]] + quiet[3:]
     few = [replace(r, cell=replace(r.cell, variant="louder")) for r in most]
-    store.create(made, "{}").add([*samples.two_hosts(), *some, *few])
+    stored(made, [*samples.two_hosts(), *some, *few])
     return [*RECORDED, made]
 
 
