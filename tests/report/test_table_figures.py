@@ -59,7 +59,7 @@ def taken(cells: Cells, found: Figures) -> dict[Key, int]:
         (
             fields["run"].at(i),
             prints[fields["host"].at(i)],
-            Cell(**{name: fields[name].at(i) for name in processes.CELL}).id,
+            Cell(**{name: fields[name].at(i) for name in store.CELL}).id,
         ): i
         for i in np.flatnonzero(found.there).tolist()
     }

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from cpufit import files, store
+from cpufit import store
 from cpufit.cli import tabling
 from cpufit.errors import DataError
-from cpufit.store import journal
 from tests.samples import RECORD, stored
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def refuse_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*args: object, **kwargs: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
 
 
 def test_a_folder_that_is_read_only_takes_no_run(
@@ -311,7 +311,7 @@ def test_a_journal_that_may_not_be_read_is_one_line(
     def refused(*args: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(journal.os, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     with pytest.raises(DataError, match=r"cannot read .*run-1.journal: Permission denied"):
         store.read([tmp_path / "run-1.parquet"])
 

@@ -373,7 +373,7 @@ def _run(request: Request, place: Place, resume: bool) -> None:
             "--resume goes on with what the run was asked to do",
             "leave the other options away, or start a new run",
         )
-    todo = flow.resume(*_results([place.output]), place) if resume else flow.begin(request, place)
+    todo = flow.resume(_results([place.output])[0], place) if resume else flow.begin(request, place)
     interrupted = False
     with Watcher(console, settings) as watcher:
         try:
