@@ -71,14 +71,29 @@ def test_reopening_drops_what_was_not_ok(tmp_path: Path) -> None:
 
 
 def test_many_records_are_compacted_in_pieces(tmp_path: Path) -> None:
-    many = [replace(RECORD, repeat=index) for index in range(1000)]
+    """Each with texts of its own, which pyarrow can hardly join where they are nested."""
+    many = [
+        replace(
+            RECORD,
+            repeat=index,
+            title=f"t{index}",
+            host=replace(RECORD.host, fingerprint=f"f{index % 700}"),
+            outcome=replace(RECORD.outcome, notes=(f"n{index}",), noise={f"x{index % 900}": 1.0}),
+        )
+        for index in range(1300)
+    ]
     path = stored(tmp_path / "run-1.parquet", many[:600])
     results = store.reopen(path, ["ok"])
     results.add(many[600:])
     results.close()
     assert store.read([path]) == many
     assert pq.ParquetFile(path).num_row_groups > 2
-    assert store.columns([path], ["model", "repeat"])["repeat"].to_pylist() == list(range(1000))
+    names = ["model", "repeat", "host.fingerprint", "noise", "notes", "series"]
+    table = store.columns([path], names)
+    assert table["repeat"].to_pylist() == list(range(1300))
+    assert table["notes"].to_pylist() == [list(record.outcome.notes) for record in many]
+    assert table["noise"].to_pylist(maps_as_pydicts="strict") == [r.outcome.noise for r in many]
+    assert table["host"].to_pylist() == [{"fingerprint": r.host.fingerprint} for r in many]
 
 
 def test_a_folder_that_was_deleted_while_the_run_went_on_comes_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ whose records it holds, so that each counts once. Whoever adds or compacts holds
 
 from __future__ import annotations
 
+import gc
 import re
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -135,10 +136,11 @@ def _recover(path: Path, log: Journal) -> Iterator[str]:
 def read(paths: Iterable[Path]) -> list[Record]:
     """Read all records; raise DataError for a file that is corrupt, foreign or too new."""
     records: list[Record] = []
-    for path in paths:
-        with _parts(path) as (parquet, log):
-            records += parquet.records() if parquet else ()
-            records += log.records() if log else ()
+    with _uncollected():
+        for path in paths:
+            with _parts(path) as (parquet, log):
+                records += parquet.records() if parquet else ()
+                records += log.records() if log else ()
     return records
 
 
@@ -192,6 +194,18 @@ def _refusals(path: Path) -> Iterator[None]:
             f"cannot write {path}: {error.strerror or error}",
             "name another output folder; what was measured before is kept",
         ) from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Spare the collector millions of new objects, none of them garbage: a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -90,6 +90,9 @@ def _plain(array: pa.Array) -> list[Any]:
         values = _cut(array, _between(array, array.values))
     elif pa.types.is_primitive(kind) and not pa.types.is_boolean(kind) and not array.null_count:
         return list(array.to_numpy().tolist())
+    elif pa.types.is_dictionary(kind) and not array.null_count:
+        words = array.dictionary.to_pylist()
+        return [words[index] for index in array.indices.to_numpy().tolist()]
     else:
         return list(array.to_pylist())
     if array.null_count:
