@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +107,7 @@ class Row:
     disturbances: dict[int, tuple[str, ...]]  # what disturbed which process: repeat -> reasons
     metrics: tuple[Metric, ...]
 
-    @property
+    @cached_property
     def record(self) -> Record:
         """The record that speaks for the cell where processes need not be told apart."""
         return next(iter(self.used), self.records[0])
@@ -313,7 +314,7 @@ def _metric(every: Sequence[Series], thresholds: Thresholds, disturbed: bool) ->
         size=series.size,
         unit=series.unit,
         n=len(pooled),
-        values=tuple(value for one in every for value in one.values),
+        values=tuple(chain.from_iterable(one.values for one in every)),
         estimate=intervals.estimate(processes),
         p90=stats.supported_percentile(pooled, 0.9, confidence),
         p95=stats.supported_percentile(pooled, 0.95, confidence),
