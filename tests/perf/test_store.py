@@ -35,6 +35,7 @@ GROWTH = f"""
 import sys
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+import pandas  # which pyarrow imports at its first conversion, of a run of any size
 from tests.perf.test_store import records
 from cpufit import store
 

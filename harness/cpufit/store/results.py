@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _VERSION_KEY = b"cpufit_schema_version"
 _REQUEST_KEY = b"cpufit_request"
 _JOURNAL_KEY = b"cpufit_journal"
-_PIECE = 512  # records that are held at once
+_PIECE = 128  # records that are held at once
 
 
 def write(file: IO[bytes], tables: Iterable[pa.Table], request: str, journal: str) -> None:
