@@ -1,6 +1,15 @@
-"""One host and one record, for tests to vary with dataclasses.replace."""
+"""One host and one record, for tests to vary with dataclasses.replace, and a run of such."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cpufit import store
 from cpufit.schema import Artifact, Cell, Host, Input, Memory, Outcome, Record, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 HOST = Host(
     fingerprint="f0",
@@ -52,6 +61,16 @@ RECORD = Record(
         notes=("n",),
     ),
 )
+
+
+def stored(path: Path, records: Sequence[Record], request: str = "{}") -> Path:
+    """Write a run that has ended, in place of the one that was there."""
+    path.unlink(missing_ok=True)
+    results = store.create(path, request)
+    results.add(records)
+    results.close()
+    return path
+
 
 # A TOML file of the user's own cards.
 CARDS = """

@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path = path.resolve()
     # mkstemp makes files only their owner can read
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -35,3 +35,25 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def sync(folder: Path) -> None:
+    """Flush a folder's names to the disk, so that a file that appeared or went stays so."""
+    with suppress(OSError):  # not every file system can
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def clear(path: Path) -> None:
+    """Remove what processes that were killed while replacing `path` left; none may be at it now."""
+    path = path.resolve()
+    for left in path.parent.iterdir():
+        if left.name.startswith(_prefix(path)):
+            left.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}-"

@@ -307,3 +307,20 @@ def test_table_is_whole_without_javascript(browser: Browser, report: Path) -> No
     assert not page.is_visible("#controls")
     assert "need JavaScript" in page.inner_text("#cells")
     page.close()
+
+
+def test_a_long_table_unpacks_to_the_same(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for limit in (10, 1000):
+        monkeypatch.setattr(html, "LONG", limit)
+        html.write(samples.two_hosts(), load_settings(), tmp_path / f"{limit}.html")
+        visit = Visit(browser, tmp_path / f"{limit}.html")
+        visit.page.locator("#controls").wait_for(state="visible")
+        visit.page.click("#table tbody tr:not(.unmeasured) th button")
+        visit.page.locator("#table .opened").wait_for()
+        found.append((visit.page.inner_html("#table"), visit.count()))
+        visit.page.close()
+        assert visit.trouble == []
+    assert found[0] == found[1]

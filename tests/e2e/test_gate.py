@@ -11,6 +11,7 @@ import pytest
 
 from cpufit import store
 from tests.e2e.helpers import cpufit, timings
+from tests.samples import stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +136,7 @@ def test_a_baseline_of_another_host_is_not_comparable(tmp_path: Path) -> None:
 
     request, records = store.request_of(path), store.read([path])
     moved = [replace(r, host=replace(r.host, fingerprint="elsewhere")) for r in records]
-    store.ResultsFile(path, request).add(moved)
+    stored(path, moved, request)
     said = cpufit("gate", "--baseline", path, cwd=tmp_path)
     assert said.code == 3, said
     assert "not comparable: " in said.out

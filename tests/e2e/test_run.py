@@ -355,7 +355,7 @@ def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
 
 def _wait_for_records(folder: Path, count: int) -> None:
     def enough() -> bool:
-        found = list(folder.glob("run-*.parquet"))
+        found = store.runs(folder)
         return bool(found) and len(store.read(found)) >= count
 
     _wait_until(enough)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit import store
 from tests.e2e.helpers import cpufit
 from tests.report import samples
+from tests.samples import stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ END = "<!-- cpufit:end -->\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    store.create(tmp_path / "run-1.parquet", "{}").add(samples.llm_records(8))
+    stored(tmp_path / "run-1.parquet", samples.llm_records(8))
     (tmp_path / "page.md").write_text(MARKED + END)
     return tmp_path
 
@@ -60,7 +60,7 @@ def test_update_and_check(folder: Path) -> None:
 
 def test_compare_prints_and_writes_a_page(folder: Path) -> None:
     slower = [samples.scaled(r, 2.0, 1.0, run_id="2") for r in samples.llm_records(8)]
-    store.create(folder / "run-2.parquet", "{}").add(slower)
+    stored(folder / "run-2.parquet", slower)
     files = ("run-1.parquet", "run-2.parquet")
     price = ("--price", f"{samples.HOST.cpu_model}=700")
     said = cpufit("compare", *files, "--html", "c.html", *price, cwd=folder)

@@ -83,15 +83,6 @@ def test_parent_cpu_while_a_child_measures(
     print(f"\nparent: {share:.2%} of a core over {end - start:.1f} s")
 
 
-def test_store_grows_by_a_cell(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """Adding the 200th record of 1,000 samples to a file, flushed to the disk."""
-    series = replace(RECORD.outcome.series[0], values=tuple(float(i) for i in range(1000)))
-    record = replace(RECORD, outcome=replace(RECORD.outcome, series=(series,)))
-    results = store.create(tmp_path / "run-1.parquet", "")
-    results.add([record] * 199)
-    benchmark.pedantic(lambda: results.add([record]), rounds=10)
-
-
 def _fake_plan(folder: Path, **values: object) -> tuple[Plan, Cell]:
     path = timings(folder, "nothing", **values)
     model = model_of_file(path)

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.samples import RECORD
+from tests.samples import RECORD, stored
 
-from cpufit import store
 from cpufit.precisions import PRECISIONS
 from cpufit.schema import Series
 from cpufit.tables import table, write
@@ -37,7 +36,7 @@ METRICS = ("ttft@128", "ttft-p90@128", "tokens/s", "memory")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write 100 hosts x 50 models x 4 runtimes x 5 precisions x 2 threads, 5 processes each."""
     path = tmp_path_factory.mktemp("million") / "run-1.parquet"
-    store.create(path, "{}").add([RECORD])
+    stored(path, [RECORD])
     one = pq.read_table(path)
     made = one.take(pa.array(np.zeros(CELLS * PROCESSES, np.int64)))
     for name, column in _columns(one).items():

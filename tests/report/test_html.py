@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import stat
 import sys
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -248,6 +250,20 @@ def short(outcome: Outcome) -> Outcome:
 
 
 # ------------------------------------------------------------------------------------------ writing
+def test_data_of_a_long_page_are_packed(
+    realistic_page: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "LONG", 10)
+    page = html.render(samples.realistic(), settings)
+    packed = re.search(r'id="packed">([^<]+)<', page)
+    plain = re.search(r'id="data">([^<]+)<', realistic_page)
+    assert packed
+    assert plain
+    assert zlib.decompress(base64.b64decode(packed[1])).decode() == plain[1]
+    assert page.count("<tr") == realistic_page.count("<tr")
+    assert len(page) < len(realistic_page)
+
+
 def test_write_replaces_the_file_whole(settings: Settings, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     target.write_text("old")

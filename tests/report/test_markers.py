@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cpufit import store
 from cpufit.config import load_settings
 from cpufit.errors import CpufitError
 from cpufit.tables import markers
 from tests.report import samples
+from tests.samples import stored
 
 ROOT = Path(__file__).parents[2]
 BEGIN = "<!-- cpufit:begin metric=ttft where=precision=int4 results=run-1.parquet -->"
@@ -21,7 +21,7 @@ PAIR = f"{BEGIN}\n{END}\n"
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    store.create(tmp_path / "run-1.parquet", "{}").add(samples.llm_records(8))
+    stored(tmp_path / "run-1.parquet", samples.llm_records(8))
     path = tmp_path / "page.md"
     path.write_text(f"# Before\n\n{PAIR}\nAfter\n", encoding="utf-8")
     return path
@@ -71,7 +71,7 @@ def test_other_results_or_options_make_it_stale(page: Path) -> None:
     assert states(page) == ["stale"]
     page.write_text(fresh, encoding="utf-8")
     faster = [samples.scaled(r, 0.5, 1.0) for r in samples.llm_records(8)]
-    store.create(page.parent / "run-1.parquet", "{}").add(faster)
+    stored(page.parent / "run-1.parquet", faster)
     assert states(page) == ["stale"]
 
 
@@ -101,7 +101,7 @@ def test_markers_in_code_are_left_alone(page: Path) -> None:
 
 def test_any_number_of_files_may_be_meant(page: Path) -> None:
     later = [replace(r, run_id="2", recorded_at="2027-01-01") for r in samples.llm_records(5)[:1]]
-    store.create(page.parent / "run-2.parquet", "{}").add(later)
+    stored(page.parent / "run-2.parquet", later)
     page.write_text(PAIR.replace("run-1", "run-*"), encoding="utf-8")
     written(page)
     assert "from 2026-11-20 to 2027-01-01" in page.read_text(encoding="utf-8")

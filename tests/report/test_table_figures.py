@@ -18,6 +18,7 @@ from cpufit.stats import disturbance, intervals
 from cpufit.tables import figures, metrics, processes
 from cpufit.tables.batch import Segments, estimates
 from tests.report import samples
+from tests.samples import stored
 
 if TYPE_CHECKING:
     from cpufit.analysis import Metric, Row
@@ -41,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     some = [replace(r, cell=replace(r.cell, variant="loud")) for r in loud]
     most = [samples.disturbed(r) for r in quiet[:3]] + quiet[3:]
     few = [replace(r, cell=replace(r.cell, variant="louder")) for r in most]
-    store.create(made, "{}").add([*samples.two_hosts(), *some, *few])
+    stored(made, [*samples.two_hosts(), *some, *few])
     return [*RECORDED, made]
 
 
@@ -59,7 +60,7 @@ def taken(cells: Cells, found: Figures) -> dict[Key, int]:
         (
             fields["run"].at(i),
             prints[fields["host"].at(i)],
-            Cell(**{name: fields[name].at(i) for name in processes.CELL}).id,
+            Cell(**{name: fields[name].at(i) for name in store.CELL}).id,
         ): i
         for i in np.flatnonzero(found.there).tolist()
     }

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cpufit import store
 from cpufit.errors import CpufitError
 from cpufit.tables import table, write
 from tests.report import samples
+from tests.samples import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def make(tmp_path: Path) -> Make:
         columns: str = "runtime",
     ) -> Table:
         path = tmp_path / "run-1.parquet"
-        store.create(path, "{}").add(records)
+        stored(path, records)
         wished = table.wish(["run-1.parquet"], rows, columns, metric, where)
         return table.make(wished, [path], "cpufit table run-1.parquet", 0.99)
 
@@ -226,7 +226,7 @@ def test_a_run_in_two_files_counts_once(tmp_path: Path) -> None:
     twin = next(r for r in samples.infer_records(64) if r.cell.card == "yolov8n")
     paths = [tmp_path / name for name in ("run-1.parquet", "copy.parquet")]
     for path in paths:
-        store.create(path, "{}").add(samples.in_processes(twin, 4))
+        stored(path, samples.in_processes(twin, 4))
     wished = table.wish(["x"], "model", "runtime", "latency", ())
     once, twice = (table.make(wished, some, "again", 0.99) for some in (paths[:1], paths))
     assert once.entries == twice.entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +102,7 @@ def summed_up(every: Sequence[Series], levels: Levels, *, disturbed: bool) -> Me
         size=series.size,
         unit=series.unit,
         n=len(pooled),
-        values=tuple(value for one in every for value in one.values),
+        values=tuple(chain.from_iterable(one.values for one in every)),
         estimate=intervals.estimate(processes),
         p90=stats.supported_percentile(pooled, 0.9, confidence),
         p95=stats.supported_percentile(pooled, 0.95, confidence),

@@ -31,7 +31,7 @@ class Row:
     disturbances: dict[int, tuple[str, ...]]  # what disturbed which process: repeat -> reasons
     metrics: tuple[Metric, ...]
 
-    @property
+    @cached_property
     def record(self) -> Record:
         """The record that speaks for the cell where processes need not be told apart."""
         return next(iter(self.used), self.records[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import Many, Words, cache_folder, console
+from cpufit.cli.options import Many, Words, cache_folder, console, recovered
 from cpufit.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _against_past(
     from cpufit.report.gate_words import Verdict
     from cpufit.run import here
 
-    files = sorted(baseline.glob("run-*.parquet")) if baseline.is_dir() else [baseline]
+    files = recovered(store.runs(baseline) if baseline.is_dir() else [baseline])
     if not files:
         raise DataError(f"no results in {baseline}", "name a file of `cpufit run`, or its folder")
     records, host, settings = store.read(files), here.describe(), config.load_settings()

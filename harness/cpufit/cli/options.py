@@ -33,10 +33,21 @@ def console(width: int = 120) -> Console:
 
 
 def results(given: Sequence[Path]) -> list[Path]:
-    """Return the files that are meant: of a folder its newest run."""
+    """Return the files that are meant, of a folder its newest run; a killed run's is made whole."""
     from cpufit import store
 
-    return [
-        path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
-        for path in given
-    ]
+    return recovered(
+        [
+            path if path.is_file() or path.suffix == ".parquet" else store.newest(path)
+            for path in given
+        ]
+    )
+
+
+def recovered(paths: list[Path]) -> list[Path]:
+    """Return the same files; what killed runs left of them is put together first."""
+    from cpufit import store
+
+    for line in store.recover(paths):
+        sys.stderr.write(f"cpufit: {line}\n")
+    return paths

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import OUTPUT, Many, Words, cache_folder, console
+from cpufit.cli.options import OUTPUT, Many, Words, cache_folder, console, results
 from cpufit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,20 +115,20 @@ def _run(request: Request, place: Place, resume: bool) -> None:
             "--resume goes on with what the run was asked to do",
             "leave the other options away, or start a new run",
         )
-    todo = flow.resume(store.newest(place.output), place) if resume else flow.begin(request, place)
+    todo = flow.resume(results([place.output])[0], place) if resume else flow.begin(request, place)
     interrupted = False
     with Watcher(screen, settings) as watcher:
         try:
             flow.go(todo, place, watcher)
         except KeyboardInterrupt:
             interrupted = True
-    results = todo.results.path
-    records = store.read([results])
+    path = todo.results.path
+    records = store.read([path])
     if records:
-        target = results.parent / "report.html"
+        target = path.parent / "report.html"
         html.write(records, settings, target)
         screen.print(summary(records, settings), soft_wrap=not screen.is_terminal)
-        screen.print(f"\nreport   {target}\nresults  {results}", soft_wrap=True)
+        screen.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
         screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)
         sys.exit(130)

@@ -221,6 +221,7 @@ def island(rows: Sequence[CellRow], hosts: Mapping[str, str]) -> str:
     `hosts` is each fingerprint's name. Safe inside a <script> element.
     """
     pool: dict[str, int] = {}
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # one for all: `dumps` makes one each time
     data = [
         {
             "keys": row.keys,
@@ -228,8 +229,7 @@ def island(rows: Sequence[CellRow], hosts: Mapping[str, str]) -> str:
             "status": row.row.record.outcome.status,
             "host": hosts[row.row.record.host.fingerprint],
             "sections": [
-                pool.setdefault(json.dumps(section, ensure_ascii=False), len(pool))
-                for section in _sections(row.row)
+                pool.setdefault(encode(section), len(pool)) for section in _sections(row.row)
             ],
         }
         for row in rows

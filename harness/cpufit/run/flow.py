@@ -77,9 +77,7 @@ def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Ru
     Raises CpufitError where the folders are wrong.
     """
     cache.check_writable(place.cache)
-    run_id = datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S%fZ")
-    results = store.create(place.output / f"{run_id}.parquet", request)
-    return Run(plan, cells, results)
+    return Run(plan, cells, store.begin(place.output, datetime.now(UTC), request))
 
 
 def resume(path: Path, place: Place) -> Run:
@@ -92,15 +90,22 @@ def resume(path: Path, place: Place) -> Run:
         raise DataError(f"{path} was measured on another host", "start a new run here")
     ids = {record.cell.id for record in done if record.settled}
     left = tuple(cell for cell in plan.cells if cell.id not in ids)
-    return Run(plan, left, store.reopen(path, done), done)
+    return Run(plan, left, store.reopen(path, ["ok"]), done)
 
 
 def go(run: Run, place: Place, observer: Observer) -> None:
-    """Measure every cell until it is settled.
+    """Measure every cell until it is settled, and close the run's file.
 
     Raises DataError where the disk refuses; on that and on KeyboardInterrupt every finished
     process is stored.
     """
+    try:
+        _go(run, place, observer)
+    finally:
+        run.results.close()
+
+
+def _go(run: Run, place: Place, observer: Observer) -> None:
     host = here.describe()
     observer.planned(run.plan, run.done)
     road = Road(plan=run.plan, place=place, say=observer.stage, checks=_checks(run.done))

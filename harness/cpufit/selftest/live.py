@@ -105,7 +105,7 @@ def measure(plan: Plan, place: Place, observer: Observer) -> list[Row]:
     path = place.output / datetime.now(UTC).strftime("selftest-%Y%m%dT%H%M%S%fZ.parquet")
     results = store.create(path, Request(suite=("selftest",)).to_json())
     flow.go(flow.Run(plan, plan.cells, results), place, observer)
-    return analysis.rows(store.read([path]), plan.levels)
+    return analysis.rows(store.read([results.path]), plan.levels)
 
 
 def again(processes: int, place: Place, observer: Observer) -> list[Row]:

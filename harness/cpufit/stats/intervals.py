@@ -79,7 +79,8 @@ def estimate(processes: Sequence[Samples]) -> Estimate:
     Student's around it. On recorded noise of a shared machine that held the true value more often
     than around the mean or the median (docs/methodology.md).
     """
-    medians = np.array([stats.percentile(values, 0.5) for values in processes])
+    ordered = [np.sort(np.asarray(values, dtype=float)) for values in processes]
+    medians = np.array([stats.of_sorted(values, 0.5) for values in ordered])
     positive, degrees = medians.min() > 0, max(len(medians) - 1, 1)
     logs = np.log(medians) if positive else medians  # energy above idle may be nothing
     back = np.exp if positive else np.asarray
@@ -90,7 +91,7 @@ def estimate(processes: Sequence[Samples]) -> Estimate:
         value=value,
         interval=(float(back(centre - half)), float(back(centre + half))) if half < inf else None,
         processes=len(medians),
-        within=stats.percentile([_quartile_share(values) for values in processes], 0.5),
+        within=stats.percentile([_quartile_share(values) for values in ordered], 0.5),
         between=float(np.std(medians, ddof=1)) / abs(value) if len(medians) > 1 and value else 0.0,
     )
 
@@ -191,9 +192,9 @@ def bound(figures: Sequence[float], confidence: float) -> Bound:
     return Bound(centre=exp(centre), low=exp(centre - half), high=high)
 
 
-def _quartile_share(values: Samples) -> float:
-    middle = stats.percentile(values, 0.5)
-    spread = stats.percentile(values, 0.75) - stats.percentile(values, 0.25)
+def _quartile_share(ordered: Samples) -> float:
+    middle = stats.of_sorted(ordered, 0.5)
+    spread = stats.of_sorted(ordered, 0.75) - stats.of_sorted(ordered, 0.25)
     return spread / 2 / abs(middle) if middle else 0.0
 
 

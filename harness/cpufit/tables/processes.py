@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from cpufit import analysis, store
 from cpufit.errors import UsageError, unknown
 from cpufit.stats import disturbance
+from cpufit.store import CELL
 from cpufit.tables.batch import Segments
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-CELL = tuple("model variant size weights precision runtime scenario threads batch".split())
 # What rows, columns and --where may name.
 FIELDS = (*CELL, "family", "host", "run")
 _RUN = (*CELL, "host", "run")  # what tells the cells of several runs apart

@@ -1,12 +1,14 @@
-"""Parquet and back."""
+"""Records to disk and back, as a journal, as Parquet and as both; files of any version."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,8 @@ from cpufit.errors import DataError
 from cpufit.probes import host
 from cpufit.run import flow
 from cpufit.schema import SCHEMA_VERSION, Numerics, Outcome, Series
-from tests.samples import RECORD
+from cpufit.store import rows
+from tests.samples import RECORD, stored
 
 if TYPE_CHECKING:
     from cpufit.schema import Record
@@ -28,13 +31,14 @@ VERSION_1 = (
     / "reference_results/20261121/amd-epyc-milan-2core/run-20261121T121151623948Z.parquet"
 )
 _Text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+_Number = st.floats(allow_nan=False)  # which is not equal to itself
 _Series = st.builds(
     Series,
     name=st.sampled_from(["latency", "ttft"]),
     unit=st.sampled_from(["ns", "j"]),
     size=st.integers(0, 10**6),
     items=st.integers(1, 10**6),
-    values=st.lists(st.floats(0, 1e15), max_size=5).map(tuple),
+    values=st.lists(_Number, max_size=5).map(tuple),
 )
 _Outcome = st.builds(
     Outcome,
@@ -50,52 +54,106 @@ _Outcome = st.builds(
     numerics=st.none() | st.builds(Numerics, cosine=st.floats(-1, 1), what=_Text),
     settings=st.dictionaries(_Text, _Text, max_size=3),
     versions=st.dictionaries(_Text, _Text, max_size=3),
-    noise=st.dictionaries(_Text, st.floats(0, 1e9), max_size=3),
+    noise=st.dictionaries(_Text, _Number, max_size=3),
+    counters=st.dictionaries(_Text, _Number, max_size=3),
     notes=st.lists(_Text, max_size=3).map(tuple),
 )
+_Records = st.lists(
+    st.builds(
+        replace,
+        st.just(RECORD),
+        outcome=_Outcome,
+        artifact=st.none() | st.just(RECORD.artifact),
+        parent=_Text,
+        spent_s=_Number,
+    ),
+    max_size=4,
+)
+_fresh = count()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(outcomes=st.lists(_Outcome, min_size=1, max_size=4), bare=st.booleans(), parent=_Text)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(before=_Records, after=_Records, request_=_Text)
 def test_what_is_stored_is_what_is_read(
-    tmp_path: Path, outcomes: list[Outcome], bare: bool, parent: str
+    tmp_path: Path, before: list[Record], after: list[Record], request_: str
 ) -> None:
-    artifact = None if bare else RECORD.artifact
-    records = [replace(RECORD, outcome=o, artifact=artifact, parent=parent) for o in outcomes]
-    results = store.create(tmp_path / "run-x.parquet", "{}")
-    for record in records:
+    path = tmp_path / f"run-{next(_fresh)}.parquet"
+    results = store.create(path, request_)
+    for record in before:
         results.add([record])
-    assert store.read([results.path]) == records
+    assert store.read([path]) == before  # a journal
+    results.close()
+    assert store.read([path]) == before  # Parquet
+    results = store.reopen(path, ["ok", "failed", "oom", "timeout"])
+    results.add(after)
+    assert store.read([path]) == [*before, *after]  # both
+    assert store.request_of(path) == request_
+    results.close()
+    assert store.read([path]) == [*before, *after]
+    assert store.request_of(path) == request_
 
 
-def test_every_cell_is_on_disk_when_add_returns_and_nothing_else_is(tmp_path: Path) -> None:
-    results = store.create(tmp_path / "run-1.parquet", '{"suite": "x"}')
-    assert store.read([results.path]) == []
-    for count in (1, 2, 3):
-        results.add([RECORD])
-        assert len(store.read([results.path])) == count
-    assert [p.name for p in tmp_path.iterdir()] == ["run-1.parquet"]
-    assert store.request_of(results.path) == '{"suite": "x"}'
+def test_what_is_no_number_is_read_as_such(tmp_path: Path) -> None:
+    values = (float("nan"), float("inf"), -float("inf"), 5e-324)
+    series = replace(RECORD.outcome.series[0], values=values)
+    results = store.create(tmp_path / "run-1.parquet", "{}")
+    results.add([replace(RECORD, outcome=replace(RECORD.outcome, series=(series,)))])
+    for _ in range(2):
+        (found,) = store.read([results.path])
+        np.testing.assert_array_equal(found.outcome.series[0].values, values)
+        results.close()
 
 
-def test_reopening_keeps_the_request_and_the_rows_it_is_told(tmp_path: Path) -> None:
-    results = store.create(tmp_path / "run-1.parquet", '{"suite": "x"}')
-    results.add([RECORD, RECORD])
-    again = store.reopen(results.path, [RECORD])
-    again.add([RECORD])
-    assert len(store.read([results.path])) == 2
-    assert store.request_of(results.path) == '{"suite": "x"}'
+@settings(max_examples=100)
+@given(records=_Records, start=st.integers(0, 4), length=st.integers(0, 4))
+def test_rows_are_the_values_that_pyarrow_says(
+    records: list[Record], start: int, length: int
+) -> None:
+    batch = rows.table(records).to_struct_array().combine_chunks() if records else None
+    if batch is not None:
+        some = batch.slice(start, length)
+        assert rows._plain(some) == some.to_pylist(maps_as_pydicts="strict")
+
+
+def test_lists_that_are_absent_are_none() -> None:
+    kind = pa.struct({"a": pa.list_(pa.int64()), "b": pa.map_(pa.string(), pa.float64())})
+    made: list[dict[str, Any] | None] = [
+        {"a": [1, None], "b": {"x": 1.0}},
+        {"a": None, "b": None},
+        None,
+        {"a": [], "b": {}},
+    ]
+    assert rows._plain(pa.array(made, kind)) == made
+
+
+@pytest.mark.parametrize("names", [["model"], ["host.fingerprint", "noise", "series", "repeat"]])
+def test_columns_are_those_of_both_files(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "run-1.parquet"
+    records = [
+        replace(RECORD, repeat=index, cell=replace(RECORD.cell, model=f"m{index}"))
+        for index in range(6)
+    ]
+    whole = stored(tmp_path / "run-2.parquet", records)
+    results = store.create(path, "{}")
+    results.add(records[:2])
+    expected = store.columns([whole], names)
+    assert store.columns([path], names).to_pylist() == expected.slice(0, 2).to_pylist()
+    results.close()
+    results = store.reopen(path, ["ok"])
+    results.add(records[2:])
+    assert store.columns([path], names).to_pylist() == expected.to_pylist()
+    assert store.columns([path, whole], names).num_rows == 12
 
 
 def test_a_truncated_file_is_said_to_be_so(tmp_path: Path) -> None:
-    path = store.create(tmp_path / "run-1.parquet", "").path
+    path = stored(tmp_path / "run-1.parquet", [])
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="not a readable Parquet file"):
         store.read([path])
 
 
 def test_a_file_of_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
-    path = store.create(tmp_path / "run-1.parquet", "").path
+    path = stored(tmp_path / "run-1.parquet", [])
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({b"cpufit_schema_version": b"99"}), path)
     with pytest.raises(DataError, match=r"schema version 99.*pip install -U"):
@@ -116,9 +174,8 @@ def test_a_file_of_version_1_is_read() -> None:
 
 
 def test_versions_may_be_read_together(tmp_path: Path) -> None:
-    new = store.create(tmp_path / "run-2.parquet", "")
-    new.add([replace(RECORD, parent="p")])
-    both = store.read([VERSION_1, new.path])
+    new = stored(tmp_path / "run-2.parquet", [replace(RECORD, parent="p")])
+    both = store.read([VERSION_1, new])
     assert both[-1].parent == "p"
     assert both[0].parent == ""
 
@@ -134,11 +191,12 @@ def test_a_run_of_version_1_can_be_resumed(tmp_path: Path, monkeypatch: pytest.M
     run.results.add([replace(RECORD, parent="p")])
     assert version_of(path) == SCHEMA_VERSION == 4
     assert store.read([path]) == [*kept, replace(RECORD, parent="p")]
+    run.results.close()
+    assert store.read([path]) == [*kept, replace(RECORD, parent="p")]
 
 
 def test_a_file_of_version_2_must_have_its_columns(tmp_path: Path) -> None:
-    path = store.create(tmp_path / "run-1.parquet", "").path
-    store.reopen(path, [RECORD])
+    path = stored(tmp_path / "run-1.parquet", [RECORD])
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["numerics"]), path)
     with pytest.raises(DataError, match="does not hold cpufit records: KeyError: 'numerics'"):
@@ -157,26 +215,3 @@ def test_a_missing_file_and_an_empty_folder(tmp_path: Path) -> None:
         store.read([tmp_path / "none.parquet"])
     with pytest.raises(DataError, match="no results in"):
         store.newest(tmp_path)
-
-
-def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = store.create(tmp_path / "run-1.parquet", "")
-    results.add([RECORD])
-
-    def full(*args: object, **kwargs: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(DataError, match=r"cannot write .*No space left on device"):
-        results.add([RECORD])
-    monkeypatch.undo()
-    assert store.read([results.path]) == [RECORD]
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_the_newest_run_is_the_last_by_name(tmp_path: Path) -> None:
-    for name in ("run-20260101T000000Z", "run-20260301T000000Z", "run-20260201T000000Z"):
-        store.create(tmp_path / f"{name}.parquet", "")
-    assert store.newest(tmp_path).name == "run-20260301T000000Z.parquet"
