@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit import analysis, stats, store
+from cpufit import analysis, store
 from cpufit.errors import UsageError
 from cpufit.schema import Cell
-from cpufit.stats import disturbance, intervals
+from cpufit.stats import disturbance, intervals, percentiles
 from cpufit.tables import figures, metrics, processes
 from cpufit.tables.batch import Segments, estimates
 from tests.report import samples
@@ -159,7 +159,7 @@ def test_what_is_open_is_asked_for(files: list[Path]) -> None:
 
 @given(st.lists(Processes, min_size=1, max_size=6))
 def test_estimates_of_many_are_those_of_each(cells: list[list[list[float]]]) -> None:
-    medians = [[stats.percentile(values, 0.5) for values in every] for every in cells]
+    medians = [[percentiles.percentile(values, 0.5) for values in every] for every in cells]
     lengths = np.array([len(every) for every in cells])
     flat = np.array([value for every in medians for value in every])
     found = estimates(Segments(flat, np.cumsum(lengths) - lengths, lengths))
@@ -175,7 +175,7 @@ def test_percentiles_of_many_are_those_of_each(every: list[list[float]]) -> None
     flat = np.array([value for values in every for value in values])
     found = Segments(flat, np.cumsum(lengths) - lengths, lengths)
     for share in (0.5, 0.9, 0.99):
-        expected = [stats.percentile(values, share) for values in every]
+        expected = [percentiles.percentile(values, share) for values in every]
         assert found.percentile(share).tolist() == expected
 
 

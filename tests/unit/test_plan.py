@@ -18,13 +18,14 @@ from cpufit.plan import cells as of_blocks
 from cpufit.plan import selection as selecting
 from cpufit.plan.scenarios import load_scenarios, with_batches
 from cpufit.plan.selection import Selection
+from cpufit.plan.usual import expanded
 from cpufit.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from cpufit.schema import Cell
 
 SETTINGS = config.load_settings()
-QUICK = config.load_suite("quick").cells
+QUICK, _ = expanded(config.load_suite("quick").cells, load_models(), frozenset({"avx2"}))
 
 
 def _cells(selection: Selection, threads: tuple[int, ...] = (2,)) -> tuple[Cell, ...]:
@@ -39,7 +40,10 @@ def test_no_selection_is_the_whole_suite() -> None:
 
 def test_a_selection_inside_the_suite_only_narrows_it() -> None:
     found = _cells(Selection(models=("mistral-7b",), scenarios=("latency",)))
-    assert [cell.id for cell in found] == ["mistral-7b/int4/llama.cpp/latency/t2"]
+    assert [cell.id for cell in found] == [
+        "mistral-7b/int4/llama.cpp/latency/t2",
+        "mistral-7b/int4/onnxruntime/latency/t2",
+    ]
 
 
 def test_what_the_suite_leaves_out_can_be_named() -> None:
@@ -73,8 +77,9 @@ def test_a_variant_nobody_can_build_for_a_runtime_is_reported() -> None:
 
 @pytest.mark.parametrize("name", config.suite_names())
 def test_cells_go_model_by_model_with_variants_behind(name: str) -> None:
-    blocks = config.load_suite(name).cells
-    models = with_variants(load_models(), [model for block in blocks for model in block.models])
+    suite = config.load_suite(name).cells
+    models = with_variants(load_models(), [model for block in suite for model in block.models])
+    blocks, _ = expanded(suite, models, frozenset({"avx2"}))
     found = of_blocks.cells(blocks, models, load_scenarios(), (2,))
     assert len([model for model, _ in groupby(found, lambda cell: cell.model)]) == len(
         {cell.model for cell in found}

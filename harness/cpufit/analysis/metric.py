@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import stats, units
+from cpufit import units
 from cpufit.quantities import quantity
-from cpufit.stats import intervals
+from cpufit.stats import intervals, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,9 +104,9 @@ def summed_up(every: Sequence[Series], levels: Levels, *, disturbed: bool) -> Me
         n=len(pooled),
         values=tuple(chain.from_iterable(one.values for one in every)),
         estimate=intervals.estimate(processes),
-        p90=stats.supported_percentile(pooled, 0.9, confidence),
-        p95=stats.supported_percentile(pooled, 0.95, confidence),
-        p99=stats.supported_percentile(pooled, 0.99, confidence),
+        p90=percentiles.supported_percentile(pooled, 0.9, confidence),
+        p95=percentiles.supported_percentile(pooled, 0.95, confidence),
+        p99=percentiles.supported_percentile(pooled, 0.99, confidence),
         rate=_rate(series.items, pooled) if series.unit == "ns" else 0.0,
         verdicts=tuple(
             (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cpufit import stats
 from cpufit.margins import MARGINS, Margins  # noqa: TC001 - likewise
 from cpufit.quantities import quantity
 from cpufit.schema import Cell  # noqa: TC001 - recorded trials are read by their types
+from cpufit.stats import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ def settled(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]])
 def values_of(outcome: Outcome) -> Values:
     """Return what one process came to: medians in ns or J, bytes, instructions per item."""
     found = {
-        quantity(s.name).label_at(s.size): stats.percentile(s.values, 0.5)
+        quantity(s.name).label_at(s.size): percentiles.percentile(s.values, 0.5)
         for s in outcome.series
         if s.values and not quantity(s.name).stage_of
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cpufit.plan.selection import Selection
     from cpufit.precisions import Precision
-    from cpufit.schema import Model, Order, Scenario
+    from cpufit.schema import Model, Order, Scenario, Tier
 
 
 def cells(
@@ -71,6 +71,16 @@ def cells(
         return place[cell.model], bool(cell.variant or cell.size)
 
     return tuple(sorted(found.values(), key=by_model))
+
+
+def decisive_first(cells: Sequence[Cell], tiers: Sequence[Tier]) -> tuple[Cell, ...]:
+    """Return the cells with those of the tiers' models in front, the lowest tier first.
+
+    So a verdict can be told long before the last cell; a model's cells stay together.
+    """
+    named = dict.fromkeys(one.model for tier in tiers for one in tier.models)
+    place = {name: index for index, name in enumerate(named)}
+    return tuple(sorted(cells, key=lambda cell: place.get(cell.card, len(place))))
 
 
 def cells_of_own(

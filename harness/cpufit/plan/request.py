@@ -17,8 +17,9 @@ from cpufit.margins import MARGINS
 from cpufit.plan import cells as of_blocks
 from cpufit.plan.scenarios import load_scenarios, with_batches
 from cpufit.plan.selection import Selection, blocks_of, check
+from cpufit.plan.usual import expanded
 from cpufit.precisions import PRECISIONS
-from cpufit.probes.host import default_threads
+from cpufit.probes.host import default_threads, flags
 from cpufit.runtimes import engines, reading, suffixes
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def resolve(request: Request) -> Plan:
     settings, suites = config.load_settings(), [config.load_suite(name) for name in request.suite]
     if request.files:
         _refuse_what_does_not_apply(request)
-    in_suites = [block for suite in suites for block in suite.cells]
-    models = _catalog(request.selection, in_suites)
+    named = [block for suite in suites for block in suite.cells]
+    models = _catalog(request.selection, named)
+    in_suites, why = expanded(named, models, flags())
     check(request.selection, models, load_scenarios())
     scenarios = with_batches(load_scenarios(), request.selection.batches)
     budget = request.budget or _budget_of(suites)
@@ -113,12 +115,14 @@ def resolve(request: Request) -> Plan:
     else:
         blocks = blocks_of(request.selection, in_suites)
         cells = of_blocks.cells(blocks, models, scenarios, threads)
+        cells = of_blocks.decisive_first(cells, settings.tiers)
     return Plan(
         cells=cells,
         models=models,
         scenarios=scenarios,
         budget=settings.budgets[budget],
         levels=settings.levels,
+        why=why if not request.files else (),
         margins={
             cell.id: {**MARGINS, **block.margin}
             for block in blocks

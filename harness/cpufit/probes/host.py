@@ -66,6 +66,12 @@ def describe(packages: Iterable[str]) -> Host:
     return Host(**facts, packages=_versions(packages), fingerprint=_fingerprint(facts))
 
 
+def flags() -> frozenset[str]:
+    """Return the instruction sets that kernels are chosen by, at once: of the first core's line."""
+    words = (_cpuinfo_field("flags") or _cpuinfo_field("Features")).split()
+    return frozenset(words).intersection(FLAGS)
+
+
 def allowed_cores() -> list[int]:
     """Return the numbers of the cores this thread may run on; none where the system cannot say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from cpufit import stats, units
+from cpufit import units
 from cpufit.analysis.choice import response, speed
 from cpufit.run import here
+from cpufit.stats import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ def headline(row: Row) -> Headline:
         name=metric.label,
         unit=_unit(metric),
         rounds=tuple(
-            stats.percentile(series.values, 0.5) * scale
+            percentiles.percentile(series.values, 0.5) * scale
             for process in row.used
             for series in process.outcome.series
             if (series.name, series.size) == (metric.name, metric.size) and series.values

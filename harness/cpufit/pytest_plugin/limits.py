@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from cpufit import stats, units
+from cpufit import units
 from cpufit.errors import UsageError, unknown
 from cpufit.schema import Level
 from cpufit.sizes import parse_size
-from cpufit.stats import intervals
+from cpufit.stats import intervals, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -219,7 +219,7 @@ def _inverse(value: float) -> float:
 
 def _times(row: Row, general: Levels) -> dict[Quantity, Reading]:
     def tail(series: Series) -> float:
-        return stats.percentile(series.values, general.percentile) / units.NS_PER_MS
+        return percentiles.percentile(series.values, general.percentile) / units.NS_PER_MS
 
     def rate(series: Series) -> float:
         return series.items * len(series.values) * units.NS_PER_S / sum(series.values)

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cpufit import stats, units
+from cpufit import units
 from cpufit.analysis.choice import response, speed
 from cpufit.precisions import precision
 from cpufit.quantities import quantity
+from cpufit.stats import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -293,7 +294,7 @@ def _process_table(row: Row) -> list[list[str]]:
 
 
 def _series_median(series: Series) -> str:
-    return units.amount(stats.percentile(series.values, 0.5), series.unit)
+    return units.amount(percentiles.percentile(series.values, 0.5), series.unit)
 
 
 def _metric_table(row: Row) -> list[list[str]]:

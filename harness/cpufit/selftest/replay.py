@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import stats
 from cpufit.selftest import Finding
-from cpufit.stats import intervals
+from cpufit.stats import intervals, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from cpufit.analysis import Row
     from cpufit.schema import Budget, Levels
-    from cpufit.stats import Samples
+    from cpufit.stats.percentiles import Samples
 
     Values = NDArray[np.float64]
 
@@ -48,7 +47,7 @@ class Trace:
 
     def logs(self, share: float = 0.5) -> Values:
         """Return the logarithm of that percentile of each process."""
-        return np.log([stats.percentile(values, share) for values in self.processes])
+        return np.log([percentiles.percentile(values, share) for values in self.processes])
 
 
 def traces(rows: Iterable[Row]) -> list[Trace]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from cpufit import stats
+from cpufit.stats import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpufit.schema import Verdict
-    from cpufit.stats import Samples
+    from cpufit.stats.percentiles import Samples
 
 # Student's interval at 97.5 % holds the truth in 95 of 100 cases: processes are not quite normal,
 # and the stop rule takes several looks (`cpufit selftest`).
@@ -80,7 +80,7 @@ def estimate(processes: Sequence[Samples]) -> Estimate:
     than around the mean or the median (docs/methodology.md).
     """
     ordered = [np.sort(np.asarray(values, dtype=float)) for values in processes]
-    medians = np.array([stats.of_sorted(values, 0.5) for values in ordered])
+    medians = np.array([percentiles.of_sorted(values, 0.5) for values in ordered])
     positive, degrees = medians.min() > 0, max(len(medians) - 1, 1)
     logs = np.log(medians) if positive else medians  # energy above idle may be nothing
     back = np.exp if positive else np.asarray
@@ -91,7 +91,7 @@ def estimate(processes: Sequence[Samples]) -> Estimate:
         value=value,
         interval=(float(back(centre - half)), float(back(centre + half))) if half < inf else None,
         processes=len(medians),
-        within=stats.percentile([_quartile_share(values) for values in ordered], 0.5),
+        within=percentiles.percentile([_quartile_share(values) for values in ordered], 0.5),
         between=float(np.std(medians, ddof=1)) / abs(value) if len(medians) > 1 and value else 0.0,
     )
 
@@ -168,17 +168,17 @@ def judge(
 ) -> Verdict:
     """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
 
-    Of one process by its samples alone (`stats.verdict`). Of several by Student's bound, on a
+    Of one process by its samples alone (`percentiles.verdict`). Of several by Student's bound, on a
     logarithmic scale, of each one's own percentile, so that far from the threshold a handful of
     samples is enough and near it further processes decide. The bound is two-sided at `confidence`,
     and so leaves half the error to looking several times.
     """
     if len(processes) < 2:
-        found = stats.verdict(processes[0], threshold, share, confidence)
-        centre = stats.percentile(processes[0], share)
+        found = percentiles.verdict(processes[0], threshold, share, confidence)
+        centre = percentiles.percentile(processes[0], share)
         doubtful = disturbed and centre < DISTURBED_RATIO * threshold
         return "undecided" if doubtful and found == "over" else found
-    figures = [max(stats.percentile(values, share), 1.0) for values in processes]
+    figures = [max(percentiles.percentile(values, share), 1.0) for values in processes]
     return bound(figures, confidence).against(threshold, disturbed=disturbed)
 
 
@@ -193,8 +193,8 @@ def bound(figures: Sequence[float], confidence: float) -> Bound:
 
 
 def _quartile_share(ordered: Samples) -> float:
-    middle = stats.of_sorted(ordered, 0.5)
-    spread = stats.of_sorted(ordered, 0.75) - stats.of_sorted(ordered, 0.25)
+    middle = percentiles.of_sorted(ordered, 0.5)
+    spread = percentiles.of_sorted(ordered, 0.75) - percentiles.of_sorted(ordered, 0.25)
     return spread / 2 / abs(middle) if middle else 0.0
 
 

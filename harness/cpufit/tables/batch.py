@@ -52,7 +52,7 @@ class Segments:
         return Segments(self.values[index], starts, self.lengths)
 
     def percentile(self, share: float) -> Values:
-        """Return what `stats.percentile` says of each segment; NaN of an empty one."""
+        """Return what `percentiles.percentile` says of each segment; NaN of an empty one."""
         found = np.full(len(self.starts), np.nan)
         for which, block in self.blocks():
             n = block.shape[1]

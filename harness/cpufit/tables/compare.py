@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from cpufit import analysis, stats, units
+from cpufit import analysis, units
 from cpufit.errors import UsageError, unknown
 from cpufit.precisions import order
 from cpufit.schema import Family
-from cpufit.stats import intervals
+from cpufit.stats import intervals, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -370,7 +370,7 @@ def _lines(
 def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
     found: dict[Name, _Figure] = {}
     for metric in _metrics(row):
-        medians = [stats.percentile(s.values, 0.5) for s in row.series_of(metric)]
+        medians = [percentiles.percentile(s.values, 0.5) for s in row.series_of(metric)]
         words = _words(metric, side)
         found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
     if row.memory:

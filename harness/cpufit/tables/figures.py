@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from cpufit import stats, units
+from cpufit import units
 from cpufit.errors import UsageError
+from cpufit.stats import percentiles
 from cpufit.tables import metrics
 from cpufit.tables.batch import Segments, Sure, estimates
 from cpufit.tables.processes import Field, entries, field, numbers
@@ -70,7 +71,7 @@ class _Samples:
 def of(cells: Cells, metric: Metric, confidence: float) -> Figures:
     """Return the metric of each cell; raise UsageError where none has it.
 
-    `confidence` is that with which percentiles need samples (`stats.samples_needed`).
+    `confidence` is that with which percentiles need samples (`percentiles.samples_needed`).
     """
     if metric.kind in ("median", "rate"):
         metric, samples = _samples(cells, metric)
@@ -90,7 +91,7 @@ def _percentiles(metric: Metric, samples: _Samples, confidence: float) -> Figure
     n = samples.n
     small = np.zeros(len(n), bool)
     if metric.share != 0.5:
-        small = n < stats.samples_needed(metric.share, confidence)
+        small = n < percentiles.samples_needed(metric.share, confidence)
         pooled, value = samples.pooled(), np.full(len(n), np.nan)
         enough = Segments(pooled.values, pooled.starts[~small], pooled.lengths[~small])
         value[~small] = enough.percentile(metric.share)
