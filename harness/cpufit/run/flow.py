@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from cpufit import analyse, numerics, settling, store
 from cpufit.artifacts import cache, storage
-from cpufit.errors import CpufitError, DataError, UnavailableError
+from cpufit.errors import CpufitError, DataError
 from cpufit.probes import energy, host
 from cpufit.run import child, fit, rounds
 from cpufit.run.request import from_json, resolve
-from cpufit.runtimes import entry, installed_version
+from cpufit.runtimes import check_installed
 from cpufit.schema import Job, Outcome, Record
 
 if TYPE_CHECKING:
@@ -235,8 +235,7 @@ def run_cell(
 
 def _check_host(cell: Cell, plan: Plan) -> None:
     """Raise UnavailableError for what this host lacks, before anything is built."""
-    if not installed_version(cell.runtime):
-        raise UnavailableError(f"{cell.runtime} is not installed", entry(cell.runtime).install)
+    check_installed(cell.runtime, plan.models[cell.card])
     if plan.scenarios[cell.scenario].procedure == "energy":
         energy.open_meter()
 

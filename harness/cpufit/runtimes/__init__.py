@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cpufit.errors import UnavailableError, unknown
+from cpufit.paths import data_root
 
 if TYPE_CHECKING:
     from cpufit.runtimes.base import Runtime
+    from cpufit.schema import Model
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,26 @@ def installed_version(name: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def check_installed(name: str, model: Model) -> None:
+    """Raise UnavailableError for what is missing to run the model; imports no runtime."""
+    if not installed_version(name):
+        raise UnavailableError(f"{name} is not installed", entry(name).install)
+    if name == "llama.cpp" and model.sense and model.decoder:
+        check_sight()
+
+
+def check_sight() -> None:
+    """Raise UnavailableError where llama.cpp is built without libmtmd, which shows it pictures."""
+    found = find_spec("llama_cpp")
+    if found and found.origin and not any(Path(found.origin).parent.glob("lib/libmtmd.*")):
+        own = Path(sys.prefix) == data_root() / ".venv"  # made by make
+        again = "pip install --no-cache-dir --no-deps --force-reinstall llama-cpp-python"
+        raise UnavailableError(
+            "this llama.cpp is built without libmtmd, which shows it pictures",
+            "make sight" if own else again,
+        )
 
 
 def load_runtime(name: str) -> Runtime:

@@ -20,6 +20,7 @@ import llama_cpp as lib
 import numpy as np
 
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes import check_sight
 from cpufit.runtimes.base import Work
 from cpufit.runtimes.tensors import make_input
 
@@ -260,13 +261,15 @@ class LlamaRuntime:
     def load(self, artifact: Artifact, options: LoadOptions) -> LlamaSession | LlamaEncoder:
         """Load a GGUF file; one with inputs of its own is an encoder.
 
-        Raises DataError with llama.cpp's reason where it refuses the file, UnsupportedError where
-        the model's context is too short, RuntimeError where the context cannot be set up.
+        Raises DataError with llama.cpp's reason where it refuses the file, UnavailableError where
+        it would need libmtmd, UnsupportedError where the model's context is too short,
+        RuntimeError where the context cannot be set up.
         """
         lib.llama_log_set(_LOG.callback, ctypes.c_void_p(0))
         _LOG.clear()
         lib.llama_backend_init()
         if Path(artifact.path).with_name(SIGHT).is_file():
+            check_sight()
             from cpufit.runtimes.llama_sight import LlamaSightSession
 
             return LlamaSightSession(artifact, options)
