@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,20 @@ from tests.runtimes.decoders import TINY, generate, relative
 from cpufit.artifacts import cache
 from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
-from cpufit.errors import UnsupportedError
+from cpufit.config import load_settings
+from cpufit.errors import UnavailableError, UnsupportedError
+from cpufit.paths import data_root
+from cpufit.plan.request import Plan
+from cpufit.plan.scenarios import load_scenarios
+from cpufit.run.stages import Place, Road, run_cell
 from cpufit.runtimes import load_runtime
 from cpufit.runtimes.base import LoadOptions, Step
+from cpufit.runtimes.engine import Engine
+from cpufit.runtimes.llama_cpp.parts import check_sight
+from cpufit.schema import Cell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cpufit.precisions import Precision
@@ -125,3 +135,80 @@ def test_the_encoder_can_be_run_alone_and_nothing_else(runtime: str, folder: Pat
 def test_one_picture_at_a_time(runtime: str, folder: Path) -> None:
     with pytest.raises(UnsupportedError, match="one at a time"):
         opened(decoder(), "int4", runtime, folder, batch=2)
+
+
+# ------------------------------------------------------------------------------- without libmtmd
+@pytest.fixture
+def blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Return a function that puts a llama-cpp-python without libmtmd before the installed one."""
+
+    def hide() -> Path:
+        package = tmp_path / "packages" / "llama_cpp"
+        (package / "lib").mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "lib" / "libllama.so").touch()
+        monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
+        monkeypatch.syspath_prepend(package.parent)
+        return package
+
+    return hide
+
+
+def test_libmtmd_is_found_beside_libllama(blind: Callable[[], Path]) -> None:
+    library = blind() / "lib" / "libmtmd.so"
+    with pytest.raises(UnavailableError, match="built without libmtmd"):
+        check_sight()
+    library.touch()
+    check_sight()
+
+
+def test_the_remedy_is_that_of_the_environment(
+    blind: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind()
+    monkeypatch.setattr(sys, "prefix", str(data_root() / ".venv"))
+    with pytest.raises(UnavailableError, match=r"; make sight$"):
+        check_sight()
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    with pytest.raises(UnavailableError, match=r"; pip install .* llama-cpp-python$"):
+        check_sight()
+
+
+def test_make_has_the_remedy() -> None:
+    rules = (data_root() / "Makefile").read_text(encoding="utf-8")
+    assert "\nsight: .venv/sight\n" in rules
+
+
+def test_nothing_is_built_for_a_model_that_llama_cpp_could_not_show_a_picture(
+    blind: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blind()
+    monkeypatch.setattr(Engine, "version", "1")
+    model, settings = pick("minigpt4-light"), load_settings()
+    cell = Cell(
+        model=model.name, precision="int4", runtime="llama.cpp", scenario="caption", threads=1
+    )
+    plan = Plan(
+        cells=(cell,),
+        models={model.name: model},
+        scenarios=load_scenarios(),
+        budget=settings.budgets["rapid"],
+        levels=settings.levels,
+    )
+    place = Place(output=tmp_path / "out", cache=tmp_path / "cache")
+    outcome = run_cell(cell, Road(plan=plan, place=place, say=print)).outcome
+    assert outcome.why == (
+        "unavailable: this llama.cpp is built without libmtmd, which shows it pictures"
+    )
+    assert outcome.remedy
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.llama_cpp
+def test_a_file_with_a_picture_says_what_is_missing(
+    folder: Path, blind: Callable[[], Path]
+) -> None:
+    artifact, runtime = made(decoder(), "int4", "llama.cpp", folder), load_runtime("llama.cpp")
+    blind()
+    with pytest.raises(UnavailableError, match="built without libmtmd"):
+        runtime.load(artifact, LoadOptions(threads=2, context_tokens=32, prompt_tokens=8))

@@ -123,6 +123,7 @@ def order(cell: Cell, model: Model, scenario: Scenario, cache: Path) -> Order:
     engine = runtimes.engine_of(cell.runtime)
     if not engine.version:
         raise UnavailableError(f"{engine.name} is not installed", engine.install)
+    engine.check(model)
     procedure(scenario.procedure).check_host()
     return order_of(model, cell.precision, cell.runtime, cell.weights, cache)
 

@@ -43,6 +43,10 @@ def takes_any(model: Model) -> str:  # noqa: ARG001 - what an engine may refuse
     return ""
 
 
+def needs_no_more(model: Model) -> None:
+    """Ask nothing beyond the package."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """One inference engine. Nothing here imports it."""
@@ -54,6 +58,7 @@ class Engine:
     builds: tuple[Build, ...]
     suffixes: tuple[str, ...] = ()  # of model files it reads as they are
     refuses: Callable[[Model], str] = takes_any  # why it cannot run a model; '' where it can
+    check: Callable[[Model], None] = needs_no_more  # raises UnavailableError: parts not built in
     usual: tuple[Usual, ...] = ()
     compiled: bool = False  # on the user's machine, for minutes, before it can be measured
     invented: bool = False  # plays timings: no model runs, so users are not shown it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import llama_cpp as lib
 
-from cpufit.runtimes.llama_cpp import library
+from cpufit.runtimes.llama_cpp import library, parts
 from cpufit.runtimes.llama_cpp.decoder import LlamaSession
 from cpufit.runtimes.llama_cpp.one_pass import LlamaEncoder
 from cpufit.runtimes.tokens import has_sense
@@ -35,11 +35,13 @@ class LlamaRuntime:
     def load(self, artifact: Artifact, options: LoadOptions) -> LlamaSession | LlamaEncoder:
         """Load a GGUF file; one with inputs of its own is an encoder.
 
-        Raises DataError with llama.cpp's reason where it refuses the file, UnsupportedError where
-        the model's context is too short, RuntimeError where the context cannot be set up.
+        Raises DataError with llama.cpp's reason where it refuses the file, UnavailableError where
+        it would need libmtmd, UnsupportedError where the model's context is too short,
+        RuntimeError where the context cannot be set up.
         """
         library.begin()
         if has_sense(artifact):
+            parts.check_sight()
             from cpufit.runtimes.llama_cpp.sight import LlamaSightSession  # loads libmtmd
 
             return LlamaSightSession(artifact, options)
