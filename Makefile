@@ -11,11 +11,7 @@ BIN := .venv/bin
 .DELETE_ON_ERROR:
 
 run: .venv/wheels
-	@if command -v $${CXX:-c++} >/dev/null; then \
-	    $(MAKE) --no-print-directory .venv/llama || echo 'going on without llama.cpp'; \
-	else echo 'no C++ compiler: going on without llama.cpp (apt install g++, then make run)'; fi
-	$(BIN)/cpufit fetch || echo "going on without real weights"
-	$(BIN)/cpufit run --suite quick
+	@MAKE='$(MAKE)' scripts/run-quick
 
 test: lint
 	scripts/install-chromium

@@ -63,6 +63,28 @@ def test_a_log_says_each_cell_twice_and_is_never_silent_for_long(clock: Clock) -
     assert "n 60 in 5 processes" in ended
 
 
+def test_a_log_says_what_the_page_says_when_that_changes(clock: Clock) -> None:
+    out, asked = io.StringIO(), list[bool]()
+    said = iter(["", "so far: none", "so far: none", "so far: low"])
+
+    def draw(round_over: bool) -> str:
+        asked.append(round_over)
+        return next(said)
+
+    watcher = progress.Watcher(Console(file=out, width=400), config.load_settings(), draw)
+    first, second = samples.in_processes(samples.infer_records(60)[0], 2)
+    watcher.planned(_plan(first), ())
+    watched(watcher, clock, first, 5)
+    watcher.rounded()
+    watched(watcher, clock, second, 5, first)
+    watcher.rounded()
+    assert asked == [False, True, False, True]
+    assert [line for line in out.getvalue().splitlines() if line.startswith("so far")] == [
+        "so far: none",
+        "so far: low",
+    ]
+
+
 def test_time_left_learns_how_many_processes_cells_take(clock: Clock) -> None:
     watcher = progress.Watcher(Console(file=io.StringIO()), config.load_settings())
     cells = [replace(r, cell=replace(r.cell, threads=t)) for t in range(8) for r in _one()]

@@ -50,7 +50,7 @@ class Watcher:
     """
 
     def __init__(
-        self, console: Console, settings: Settings, rounded: Callable[[], None] = lambda: None
+        self, console: Console, settings: Settings, draw: Callable[[bool], str] | None = None
     ) -> None:
         self._console = console
         self._settings = settings
@@ -63,7 +63,8 @@ class Watcher:
         self._began, self._running = 0.0, ""
         self._printed = 0.0
         self._plan: Plan | None = None
-        self.rounded: Callable[[], None] = rounded
+        self._draw = draw  # the report, after a round or within; returns what it says
+        self._verdict = ""
         self._bar = Progress(
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
@@ -129,6 +130,22 @@ class Watcher:
             process = f"process {record.repeat + 1} of {record.cell.id}"
             self._log(f"{process} is done; about {units.clock(self._left_s())} left")
 
+        self._redraw(round_over=False)
+
+    def rounded(self) -> None:
+        """Let the report be drawn."""
+        self._redraw(round_over=True)
+
+    def _redraw(self, *, round_over: bool) -> None:
+        words = self._draw(round_over) if self._draw else ""
+        if not words or words == self._verdict:
+            return
+        self._verdict = words
+        if self._live is not None:
+            self._live.update(self._view())
+        else:
+            self._console.print(words, markup=False, soft_wrap=True)
+
     def _note(self, row: Row) -> None:
         """Keep a cell's line, and how many processes it took."""
         name, last = row.record.cell.id, row.records[-1]
@@ -154,7 +171,8 @@ class Watcher:
         self._bar.update(self._task, description=text)
 
     def _view(self) -> Group:
-        return Group(cell_table(self._lines.values()), Text(), self._bar)
+        verdict = [Text(f"\n{self._verdict}", style="bold")] if self._verdict else []
+        return Group(cell_table(self._lines.values()), *verdict, Text(), self._bar)
 
     def _left_s(self) -> float:
         """Estimate from the budget, then more and more from the processes that are done."""

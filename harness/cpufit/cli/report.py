@@ -30,14 +30,21 @@ def report(
         Show it in the browser.
     """
     from cpufit import config, store
+    from cpufit.analysis.open import so_far
+    from cpufit.plan.request import cells_of
     from cpufit.report import html
+    from cpufit.report.terminal import verdicts
 
     paths = results(files or (OUTPUT,))
-    records = store.read(paths)
+    runs = [(store.read([path]), cells_of(store.request_of(path))) for path in paths]
+    records = [record for of_run, _ in runs for record in of_run]
     if not records:
         raise UsageError(f"{paths[0]} holds no cells yet", "go on with `cpufit run --resume`")
     target = output or paths[0].parent / "report.html"
-    html.write(records, config.load_settings(), target)
+    settings, how_far = config.load_settings(), so_far(runs)
+    html.write(records, settings, target, how_far)
+    for words in verdicts(records, settings):
+        console().print(f"{how_far}. {words}" if how_far else words, soft_wrap=True)
     cells = len({(record.run_id, record.cell.id) for record in records})
     console().print(f"report of {cells} cells: {target}", soft_wrap=True)
     if open_:

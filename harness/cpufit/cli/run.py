@@ -60,7 +60,8 @@ def run(
     weights
         Only these: synthetic, real.
     budget
-        Time per cell: rapid (6 s), quick (10 s) or full (60 s); the suite's own by default.
+        How far to measure: rapid, quick, full or audit, from 10 % down to 1 % either way, for at
+        most 20, 30, 300 or 900 s of samples a cell; the suite's own by default.
     threads
         Thread counts to sweep; one per usable physical core by default.
     batch
@@ -103,8 +104,10 @@ def run(
 
 def _run(request: Request, place: Place, resume: bool) -> None:
     from cpufit import config, store
+    from cpufit.analysis.open import so_far
+    from cpufit.cli.drawing import Drawing
     from cpufit.cli.progress import Watcher
-    from cpufit.plan.request import Request
+    from cpufit.plan.request import Request, cells_of
     from cpufit.report import html
     from cpufit.report.terminal import summary
     from cpufit.run import flow
@@ -116,18 +119,18 @@ def _run(request: Request, place: Place, resume: bool) -> None:
             "leave the other options away, or start a new run",
         )
     todo = flow.resume(results([place.output])[0], place) if resume else flow.begin(request, place)
-    interrupted = False
-    with Watcher(screen, settings) as watcher:
+    interrupted, path = False, todo.results.path
+    with Watcher(screen, settings, Drawing(path)) as watcher:
         try:
             flow.go(todo, place, watcher)
         except KeyboardInterrupt:
             interrupted = True
-    path = todo.results.path
     records = store.read([path])
     if records:
         target = path.parent / "report.html"
-        html.write(records, settings, target)
-        screen.print(summary(records, settings), soft_wrap=not screen.is_terminal)
+        how_far = so_far([(records, cells_of(todo.results.request))])
+        html.write(records, settings, target, how_far)
+        screen.print(summary(records, settings, how_far), soft_wrap=not screen.is_terminal)
         screen.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
         screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)

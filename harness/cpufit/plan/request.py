@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,7 @@ class Request:
     budget: str = ""  # '' takes the suites'
     selection: Selection = field(default_factory=Selection)
     files: tuple[str, ...] = ()  # absolute paths of the user's own models and cards
+    cells: tuple[str, ...] = ()  # ids of those it came to; empty in what earlier versions wrote
 
     def to_json(self) -> str:
         """Return what is kept in the results file."""
@@ -93,6 +95,13 @@ def from_json(text: str, path: Path) -> Request:
         return TypeAdapter(Request).validate_json(text)
     except ValidationError as error:
         raise DataError(f"{path} does not say what it was to run", "start a new run") from error
+
+
+def cells_of(text: str) -> tuple[str, ...]:
+    """Return the ids of the cells that a results file was to hold; empty where it does not say."""
+    with suppress(ValidationError):
+        return TypeAdapter(Request).validate_json(text).cells
+    return ()
 
 
 def resolve(request: Request) -> Plan:

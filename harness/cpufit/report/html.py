@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 LONG = 1000  # cells; what the rows of a longer table open to is packed
 
 
-def render(records: Sequence[Record], settings: Settings) -> str:
-    """Return the page. The same records give the same bytes: no clock, no host is asked."""
+def render(records: Sequence[Record], settings: Settings, so_far: str = "") -> str:
+    """Return the page; `so_far` says how far a run is that goes on.
+
+    The same records give the same bytes: no clock, no host is asked.
+    """
     page = view.page(records, settings)
     return filled(
         "report.html.j2",
         page=page,
+        so_far=so_far,
         columns=cells.COLUMNS,
         island=Markup(page.island),  # noqa: S704 - escaped for <script> where it is made
         packed=_packed(page.island) if len(page.cells) > LONG else "",
@@ -70,9 +74,9 @@ def filled(template: str, **values: object) -> str:
     return environment.get_template(template).render(style=_read("report.css"), **values)
 
 
-def write(records: Sequence[Record], settings: Settings, path: Path) -> None:
+def write(records: Sequence[Record], settings: Settings, path: Path, so_far: str = "") -> None:
     """Write the page to `path`, whole or not at all; raise DataError where that is refused."""
-    save(render(records, settings), path)
+    save(render(records, settings, so_far), path)
 
 
 def save(text: str, path: Path) -> None:

@@ -102,13 +102,24 @@ def cosine(row: Row) -> Text:
     return Text(units.cosine(row.cosine), style="red" if row.inexact else "")
 
 
-def summary(records: Sequence[Record], settings: Settings) -> Group:
-    """Return the end of a run: the tier and why, the flagged cases, what was not measured."""
+def verdicts(records: Sequence[Record], settings: Settings) -> list[str]:
+    """Return for each host which tier it carries, in a sentence."""
+    rows = analysis.rows(records, settings.levels)
+    hosts = {record.host.fingerprint: record.host for record in records}
+    found = [sizing.recommend(rows, host, settings.tiers) for host in hosts.values()]
+    return [_title(one, len(hosts) > 1) for one in found]
+
+
+def summary(records: Sequence[Record], settings: Settings, so_far: str = "") -> Group:
+    """Return the end of a run: the tier and why, the flagged cases, what was not measured.
+
+    `so_far` says how far a run is that was broken off.
+    """
     # These draw on matplotlib, which a running bar must not wait for.
     from cpufit.report.view import picks
 
     rows = analysis.rows(records, settings.levels)
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(f"\n{so_far}.")] if so_far else []
     hosts = {record.host.fingerprint: record.host for record in records}
     for host in hosts.values():
         parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
@@ -122,13 +133,16 @@ def summary(records: Sequence[Record], settings: Settings) -> Group:
 
 
 def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:
-    title = found.headline + (f" ({found.host.cpu_model})" if several else "")
-    parts: list[RenderableType] = [Text(f"\n{title}", style="bold")]
+    parts: list[RenderableType] = [Text(f"\n{_title(found, several)}", style="bold")]
     parts += _sentences("because", found.reasons)
     if found.next is not None:
         verb = "is missed by" if found.next.answer == "no" else "stays open"
         parts += _sentences(f"the {found.next.tier.name} tier {verb}", found.nearest_miss)
     return parts
+
+
+def _title(found: sizing.Recommendation, several: bool) -> str:
+    return found.headline + (f" ({found.host.cpu_model})" if several else "")
 
 
 def _pick(pick: Pick) -> str:

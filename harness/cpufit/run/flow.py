@@ -68,7 +68,8 @@ def begin(request: Request, place: Place) -> Run:
     Raises CpufitError where the request or the folders are wrong.
     """
     plan = resolve(request)
-    return start(plan, plan.cells, request.to_json(), place)
+    asked = replace(request, cells=tuple(cell.id for cell in plan.cells))
+    return start(plan, plan.cells, asked.to_json(), place)
 
 
 def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Run:
