@@ -1,10 +1,11 @@
-"""Which engines are installed."""
+"""Which engines are installed, and whether they were built for this CPU."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from cpufit.doctor.checks import Check
+from cpufit.probes import host
 from cpufit.runtimes import engines
 
 if TYPE_CHECKING:
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
 
 def examine() -> list[Check]:
     """Look at each engine that runs models."""
-    return [_installed(engine) for engine in engines() if not engine.invented]
+    flags = host.flags()
+    return [_check(engine, flags) for engine in engines() if not engine.invented]
 
 
-def _installed(engine: Engine) -> Check:
+def _check(engine: Engine, flags: frozenset[str]) -> Check:
     if engine.version:
-        return Check(engine.name, "good", engine.version)
+        problem, remedy = engine.fault(flags)
+        value = f"{engine.version}, {problem}" if problem else engine.version
+        return Check(engine.name, "bad" if problem else "good", value, remedy)
     return Check(engine.name, "warn", "not installed", engine.install)

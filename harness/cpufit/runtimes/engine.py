@@ -47,6 +47,11 @@ def needs_no_more(model: Model) -> None:
     """Ask nothing beyond the package."""
 
 
+def built_elsewhere(flags: frozenset[str]) -> tuple[str, str]:  # noqa: ARG001 - of this CPU
+    """Find no fault: the package is a wheel, whose kernels are chosen when it runs."""
+    return "", ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """One inference engine. Nothing here imports it."""
@@ -59,6 +64,9 @@ class Engine:
     suffixes: tuple[str, ...] = ()  # of model files it reads as they are
     refuses: Callable[[Model], str] = takes_any  # why it cannot run a model; '' where it can
     check: Callable[[Model], None] = needs_no_more  # raises UnavailableError: parts not built in
+    # What is wrong with the build that is installed, given the CPU's instruction sets, and what to
+    # do; '' where nothing is. It may start the engine, in a process of its own.
+    fault: Callable[[frozenset[str]], tuple[str, str]] = built_elsewhere
     usual: tuple[Usual, ...] = ()
     compiled: bool = False  # on the user's machine, for minutes, before it can be measured
     invented: bool = False  # plays timings: no model runs, so users are not shown it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cpufit.runtimes.engine import Build, Engine, Usual
-from cpufit.runtimes.llama_cpp import parts
+from cpufit.runtimes.llama_cpp import instructions, parts
 
 if TYPE_CHECKING:
     from cpufit.schema import Model
@@ -33,6 +33,7 @@ ENGINE = Engine(
     suffixes=(".gguf",),
     refuses=_refuses,
     check=parts.check,
+    fault=instructions.fault,
     usual=(
         Usual(families=("llm",), precision="int4", why="what most people run language models with"),
     ),

@@ -13,7 +13,7 @@ from cpufit.paths import data_root
 if TYPE_CHECKING:
     from cpufit.schema import Model
 
-_AGAIN = "pip install --no-cache-dir --no-deps --force-reinstall llama-cpp-python"
+AGAIN = "pip install --no-cache-dir --no-deps --force-reinstall llama-cpp-python"
 
 
 def check(model: Model) -> None:
@@ -26,8 +26,12 @@ def check_sight() -> None:
     """Raise UnavailableError where llama.cpp is built without libmtmd, which shows it pictures."""
     found = find_spec("llama_cpp")
     if found and found.origin and not any(Path(found.origin).parent.glob("lib/libmtmd.*")):
-        own = Path(sys.prefix) == data_root() / ".venv"  # made by make
         raise UnavailableError(
             "this llama.cpp is built without libmtmd, which shows it pictures",
-            "make sight" if own else _AGAIN,
+            "make sight" if made_by_make() else AGAIN,
         )
+
+
+def made_by_make() -> bool:
+    """Whether this environment is the checkout's own."""
+    return Path(sys.prefix) == data_root() / ".venv"
