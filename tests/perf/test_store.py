@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,26 +35,68 @@ ROOT = Path(__file__).parents[2]
 GROWTH = f"""
 import sys
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 import pandas  # which pyarrow imports at its first conversion, of a run of any size
-from tests.perf.test_store import records
+from tests.perf.test_store import peaks, records
 from cpufit import store
 
 def now_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
-
-def peak_mb() -> float:
-    return getrusage(RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 results, made = store.create(Path(sys.argv[1]), "{{}}"), records({COUNT})
 results.add([next(made)])
 start = now_mb()
 for record in made:
     results.add([record])
-added = peak_mb()
+added = peaks()
 results.close()
-print(start, added, peak_mb())
+print(start, added, peaks())
 """
+
+RUN = f"""
+import sys
+from dataclasses import replace
+from pathlib import Path
+from rich.console import Console
+from tests.perf.test_store import peaks, records
+from cpufit import config
+from cpufit.catalog import load_models
+from cpufit.cli.progress import Watcher
+from cpufit.plan.request import Plan
+from cpufit.plan.scenarios import load_scenarios
+from cpufit.run import flow, stages
+from cpufit.schema import Cell
+
+made, said = records({COUNT}), []
+
+def measured(cell, road, repeat):
+    if not said:
+        said.append(peaks())
+    record = next(made)
+    return stages.Ended(record.outcome, record.artifact)
+
+stages.run_cell = measured
+folder, settings = Path(sys.argv[1]), config.load_settings()
+cells = tuple(
+    Cell(model="smollm2-135m", precision="int4", runtime="fake", scenario="latency", threads=n)
+    for n in range(1, {COUNT} // 10 + 1)
+)
+plan = Plan(
+    cells=cells,
+    models=load_models(),
+    scenarios=load_scenarios(),
+    budget=replace(settings.budgets["full"], processes=(10, 10)),
+    levels=settings.levels,
+)
+place = flow.Place(output=folder, cache=folder / "cache")
+with open(folder / "log", "w") as log, Watcher(Console(file=log), settings) as watcher:
+    flow.go(flow.start(plan, cells, "{{}}", place), place, watcher)
+print(said[0], peaks(), next(made, None))
+"""
+
+
+def peaks() -> float:
+    """Return the most this process was resident, in MB."""
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def records(count: int) -> Iterator[Record]:
@@ -109,6 +152,20 @@ def test_memory_while_adding_and_compacting(benchmark: BenchmarkFixture, tmp_pat
         f"\nresident at 1 record {start:.0f} MB, at most {added:.0f} MB while adding {COUNT:,}, "
         f"{closed:.0f} MB after compacting"
     )
+
+
+def test_memory_of_a_run(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """A thousand cells, ten processes each, through all of the run but the processes."""
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+
+    def run() -> str:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout
+
+    first, last, left = benchmark.pedantic(run, rounds=1).split()
+    assert left == "None"  # all records were asked for
+    benchmark.extra_info.update(first_mb=float(first), last_mb=float(last))
+    print(f"\nat most {first} MB before the first record, {last} MB after {COUNT:,}")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.samples import RECORD, stored
 
 from cpufit.precisions import PRECISIONS
 from cpufit.schema import Series
-from cpufit.tables import table, write
+from cpufit.tables import table, wish, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,5 +121,5 @@ def test_a_table_of_one_host(benchmark: BenchmarkFixture, million: Path, metric:
 
 
 def _made(path: Path, rows: str, columns: str, metric: str, where: tuple[str, ...] = ()) -> str:
-    wished = table.wish([str(path)], rows, columns, metric, where)
+    wished = wish.of_words([str(path)], rows, columns, metric, where)
     return write.FORMATS["md"](table.make(wished, [path], "cpufit table", 0.99))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.errors import CpufitError
-from cpufit.tables import table, write
+from cpufit.tables import table, wish, write
 from tests.report import samples
 from tests.samples import stored
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cpufit.schema import Record
-    from cpufit.tables.table import Entry, Table
+    from cpufit.tables.figures import Entry
+    from cpufit.tables.table import Table
 
     Make = Callable[..., Table]
 
@@ -44,7 +45,7 @@ def make(tmp_path: Path) -> Make:
     ) -> Table:
         path = tmp_path / "run-1.parquet"
         stored(path, records)
-        wished = table.wish(["run-1.parquet"], rows, columns, metric, where)
+        wished = wish.of_words(["run-1.parquet"], rows, columns, metric, where)
         return table.make(wished, [path], "cpufit table run-1.parquet", 0.99)
 
     return made
@@ -227,7 +228,7 @@ def test_a_run_in_two_files_counts_once(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("run-1.parquet", "copy.parquet")]
     for path in paths:
         stored(path, samples.in_processes(twin, 4))
-    wished = table.wish(["x"], "model", "runtime", "latency", ())
+    wished = wish.of_words(["x"], "model", "runtime", "latency", ())
     once, twice = (table.make(wished, some, "again", 0.99) for some in (paths[:1], paths))
     assert once.entries == twice.entries
     assert once.entries[0][0].processes == 4
@@ -248,7 +249,7 @@ def test_an_empty_place_keeps_its_weights_in_csv(make: Make) -> None:
 
 def test_files_behind_where_are_told_to_come_first() -> None:
     with pytest.raises(CpufitError) as caught:
-        table.wish([], "model", "runtime", "latency", ["precision=int4", "run-1.parquet"])
+        wish.of_words([], "model", "runtime", "latency", ["precision=int4", "run-1.parquet"])
     assert caught.value.remedy == "name files before --where"
 
 

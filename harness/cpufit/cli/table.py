@@ -57,7 +57,7 @@ def table(
         Write nothing; exit 1 where a table of these Markdown files is stale or edited by hand.
     """
     from cpufit.tables import table as tables
-    from cpufit.tables import write
+    from cpufit.tables import wish, write
 
     if update or check:
         if (update and files) or rows or cols or metric or where or format_ != "md":
@@ -66,7 +66,7 @@ def table(
         return
     paths = results(files or (OUTPUT,))
     names = [str(path) for path in paths]
-    wished = tables.wish(names, rows or "model", cols or "runtime", metric, where)
+    wished = wish.of_words(names, rows or "model", cols or "runtime", metric, where)
     command = shlex.join(["cpufit", "table", *names, *wished.options])
     made = tables.make(wished, paths, command, _confidence())
     sys.stdout.write(write.FORMATS[format_](made))

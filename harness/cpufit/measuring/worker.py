@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError
-from cpufit.measuring import bench, procedures
+from cpufit.measuring import around, procedures
 from cpufit.measuring.slices import Turns
 from cpufit.probes import host
 from cpufit.runtimes import engine_of, load_runtime
@@ -89,7 +89,7 @@ def _measure(job: Measure, say: Say) -> Outcome:
     runtime, scenario = load_runtime(job.cell.runtime), procedures.from_wire(job.scenario)
     turns = _turns(job, say) if job.slice_s else None
     procedure = procedures.procedure(scenario.procedure)
-    return bench.measure(job, runtime, procedure, scenario, tell, turns, wait)
+    return around.measure(job, runtime, procedure, scenario, tell, turns, wait)
 
 
 def _turns(job: Measure, say: Say) -> Turns:

@@ -2,7 +2,7 @@
 
 `pytest suites/quick.toml` measures cells (`suite`), `@pytest.mark.cpufit` and `cpufit_measure` hold
 models against limits (`marked`). pytest loads this module in every run of an environment that has
-cpufit, so it imports nothing else until it is asked for.
+cpufit, so it imports nothing more until it is asked for.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cpufit.pytest_plugin.undecided import UndecidedWarning
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from cpufit.pytest_plugin.marked import Measure
 
+__all__ = ["UndecidedWarning"]
+
 # What makes a TOML file a suite, or what was meant to be one; other plugins collect TOML as well.
 _SUITE = re.compile(r"^\s*\[*\s*cells?\b", re.MULTILINE)
-
-
-class UndecidedWarning(pytest.PytestWarning):
-    """A limit of a test lies inside the interval of what was measured."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

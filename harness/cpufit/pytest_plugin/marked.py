@@ -15,7 +15,7 @@ from cpufit import config
 from cpufit.catalog import load_models
 from cpufit.errors import CpufitError, UsageError
 from cpufit.plan.request import Plan
-from cpufit.pytest_plugin import UndecidedWarning, asked, limits
+from cpufit.pytest_plugin import asked, limits
 from cpufit.pytest_plugin.measuring import (
     NOT_HERE,
     Measuring,
@@ -23,6 +23,7 @@ from cpufit.pytest_plugin.measuring import (
     failure_words,
     refuse_workers,
 )
+from cpufit.pytest_plugin.undecided import UndecidedWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

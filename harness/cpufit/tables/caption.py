@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from cpufit.tables.figures import Figures
+    from cpufit.tables.figures import Entry, Figures
     from cpufit.tables.processes import Cells, Field
-    from cpufit.tables.table import Entry, Wish
+    from cpufit.tables.wish import Wish
 
 COLUMNS = ("versions",)
 # What a figure depends on; as a rule a table's rows and columns name only some of it.

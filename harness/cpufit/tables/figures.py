@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
     Whole = NDArray[np.int64]
+
+
+class Entry(NamedTuple):
+    """One figure, or why there is none. Bare numbers are in the metric's unit."""
+
+    words: str
+    value: float | None = None
+    half: float | None = None  # half the 95 % interval as a share; None: not stated
+    n: int = 0
+    processes: int = 0
+    best: bool = False  # of its row, where there are others
+    same: bool = False  # not significantly different from the best
+    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Literal
 
 from cpufit.errors import CpufitError, DataError, UsageError, unknown
 from cpufit.files import replacing
-from cpufit.tables import table, write
+from cpufit.tables import table, wish, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.tables.table import Wish
+    from cpufit.tables.wish import Wish
 
 State = Literal["as it should be", "stale", "edited by hand"]
 _BEGIN = re.compile(r" {0,3}<!-- cpufit:begin(?P<options>(?: .*)?) -->\s*")
@@ -132,7 +132,7 @@ def _wish(options: dict[str, list[str]]) -> Wish:
     if "results" not in options:
         raise UsageError("the marker names no results", "add results=path/to/run.parquet")
     one = {name: values[0] for name, values in options.items()}
-    return table.wish(
+    return wish.of_words(
         options["results"],
         one.get("rows", "model"),
         one.get("cols", "runtime"),

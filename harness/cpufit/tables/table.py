@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cpufit import units
-from cpufit.errors import UsageError, misread, unknown
+from cpufit.errors import UsageError
 from cpufit.precisions import order
 from cpufit.tables import caption, figures, metrics, processes
+from cpufit.tables.figures import Entry
 from cpufit.tables.processes import FIELDS, combined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cpufit.tables.figures import Figures
     from cpufit.tables.metrics import Metric
     from cpufit.tables.processes import Cells
+    from cpufit.tables.wish import Wish
 
     Whole = NDArray[np.int64]
 
@@ -31,39 +33,6 @@ NOTHING = "\u2013"
 _TELLING = ("scenario", "weights", "precision", "variant", "size", "threads", "batch")
 # Fields that a row must not mix without saying so; weights are marked, threads are the host's.
 _UNLIKE = ("scenario", "precision", "variant", "size", "batch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What a table is asked for, in the words of the command line."""
-
-    results: tuple[str, ...]
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    metric: str
-    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-    @property
-    def options(self) -> list[str]:
-        """The options that ask for it, a word each."""
-        words = ["--rows", ",".join(self.rows), "--cols", ",".join(self.columns)]
-        words += ["--metric", self.metric]
-        for name, values in self.where:
-            words += ["--where", f"{name}={','.join(values)}"]
-        return words
-
-
-class Entry(NamedTuple):
-    """One figure, or why there is none. Bare numbers are in the metric's unit."""
-
-    words: str
-    value: float | None = None
-    half: float | None = None  # half the 95 % interval as a share; None: not stated
-    n: int = 0
-    processes: int = 0
-    best: bool = False  # of its row, where there are others
-    same: bool = False  # not significantly different from the best
-    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,34 +52,6 @@ class Table:
     def mixed(self) -> bool:
         """Whether real weights stand among synthetic ones, and are marked for it."""
         return len(self.provenance["weights"]) > 1
-
-
-def wish(
-    results: Iterable[str], rows: str, columns: str, metric: str, where: Iterable[str]
-) -> Wish:
-    """Read the words of the command line; raise UsageError where they cannot be meant."""
-    asked: dict[str, tuple[str, ...]] = {}
-    for text in where:
-        name, sign, values = text.partition("=")
-        if not sign:
-            raise misread("--where", text, "asks for nothing", "precision=int4")
-        if name not in FIELDS:
-            raise unknown("field of --where", name, FIELDS)
-        asked[name] = (*asked.get(name, ()), *values.split(","))
-    if not metric:
-        raise UsageError("no --metric", f"give one of {', '.join(metrics.NAMES)}")
-    metrics.parse(metric)
-    found = Wish(
-        results=tuple(results),
-        rows=_fields("--rows", rows),
-        columns=_fields("--cols", columns),
-        metric=metric,
-        where=tuple(asked.items()),
-    )
-    twice = set(found.rows) & set(found.columns)
-    if twice:
-        raise UsageError(f"{min(twice)} is in --rows and in --cols", "name it once")
-    return found
 
 
 def make(wished: Wish, paths: Sequence[Path], command: str, confidence: float) -> Table:
@@ -142,14 +83,6 @@ def make(wished: Wish, paths: Sequence[Path], command: str, confidence: float) -
         command=command,
         provenance=facts,
     )
-
-
-def _fields(option: str, text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in FIELDS:
-            raise unknown(f"field of {option}", name, FIELDS)
-    return names
 
 
 def _failed(cells: Cells, shown: Whole) -> Whole:

@@ -16,7 +16,8 @@ from cpufit.tables.caption import REAL, SAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cpufit.tables.table import Entry, Table
+    from cpufit.tables.figures import Entry
+    from cpufit.tables.table import Table
 
 _remembered = lru_cache(maxsize=100_000)  # figures of a long table repeat
 _LATEX = {
