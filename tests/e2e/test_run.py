@@ -21,7 +21,7 @@ from cpufit.plan.scenarios import load_scenarios
 from cpufit.run import fit
 from cpufit.schema import Artifact, Cell, Input
 from tests.e2e.helpers import FAST, cells, cpufit, timings
-from tests.samples import CARDS
+from tests.samples import CARDS, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -351,6 +351,24 @@ def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
     assert "bert-base@lowrank4" in cpufit("list", "models", "--variants", cwd=tmp_path).out
     checks = json.loads(cpufit("doctor", "--json", cwd=tmp_path).out)
     assert {"name", "level", "value", "remedy"} == set(checks[0])
+
+
+def test_runs_are_listed_with_how_far_they_are(tmp_path: Path) -> None:
+    none = cpufit("list", "runs", cwd=tmp_path)
+    assert none.code == 2
+    assert "no results in cpufit-results; run `cpufit run` first" in none.mistake
+    words = ("run", "--model", "gpt2", "gpt2@depth75", "--runtime", "fake",
+             "--precision", "int8", "--scenario", "memory", "-o", "out", *RAPID)  # fmt: skip
+    assert cpufit(*words, cwd=tmp_path).code == 0
+    path = store.newest(tmp_path / "out")
+    request, records = store.request_of(path), store.read([path])
+    stored(path.with_stem("run-20000101T000000Z"), records[:1], request)
+    shown = cpufit("list", "runs", "-o", "out", cwd=tmp_path).out
+    assert ["1", "of", "2"] in [line.split()[-4:-1] for line in shown.splitlines()]
+    broken, whole = json.loads(cpufit("list", "runs", "-o", "out", "--json", cwd=tmp_path).out)
+    assert (broken["done"], broken["cells"]) == (1, 2)
+    assert (whole["done"], whole["cells"], whole["suites"]) == (2, 2, ["quick"])
+    assert whole["name"] == path.name
 
 
 def _wait_for_records(folder: Path, count: int) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from cpufit import config, units
 from cpufit.catalog import load_models, standard
-from cpufit.cli.options import console
+from cpufit.cli import runs
+from cpufit.cli.options import OUTPUT, console
 from cpufit.errors import UnsupportedError, UsageError
 from cpufit.plan.scenarios import load_scenarios
 from cpufit.precisions import PRECISIONS
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
 
 
 def list_(
-    what: Literal["models", "runtimes", "scenarios", "suites", "tiers"],
+    what: Literal["models", "runtimes", "scenarios", "suites", "tiers", "runs"],
     /,
     *,
     variants: bool = False,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
     json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Show what there is.
@@ -43,28 +46,25 @@ def list_(
         Which list.
     variants
         Of models: the usual three compressed forms of each, instead of the models themselves.
+    output
+        Of runs: the folder they are in; ./cpufit-results by default.
     json_
         For machines.
     """
     if variants and what != "models":
         raise UsageError("--variants goes with `list models` only", "leave it away")
     chosen = "variants" if variants else what
+    entries = runs.entries(output) if what == "runs" else _entries(chosen)
     if json_:
-        print(as_json(chosen))
+        print(json.dumps(entries, indent=2))
     else:
-        console().print(as_table(chosen))
+        console().print(_table(chosen, entries))
 
 
-def as_table(what: str) -> Table:
+def _table(what: str, entries: list[dict[str, Any]]) -> Table:
     """Return the list for people."""
-    entries = _entries(what)
     columns, lines = _SHOWN[what](entries)
     return table("", columns, lines)
-
-
-def as_json(what: str) -> str:
-    """Return the list for machines, every field of it."""
-    return json.dumps(_entries(what), indent=2)
 
 
 def _entries(what: str) -> list[dict[str, Any]]:
@@ -154,6 +154,10 @@ def _tiers(entries: list[dict[str, Any]]) -> Shown:
     return ("tier", "holds", "typical device", "RAM", "must run"), lines
 
 
+def _runs(entries: list[dict[str, Any]]) -> Shown:
+    return ("run", "recorded", "suites", ">cells", ">processes"), runs.lines(entries)
+
+
 _SHOWN = {
     "models": _models,
     "variants": _models,
@@ -161,4 +165,5 @@ _SHOWN = {
     "scenarios": _scenarios,
     "suites": _suites,
     "tiers": _tiers,
+    "runs": _runs,
 }
