@@ -81,6 +81,7 @@ QUANTITIES = (
         per_second=_TOKENS, rate="prefill", rate_title="prefill", flow=True, speed=True,
     ),
     Quantity(name="energy", label="energy", unit="j", speed=True),
+    Quantity(name="energy_encode", label="energy of the encoder", unit="j"),
     Quantity(name="energy_ttft", label="energy of the prompt, per token", unit="j"),
     Quantity(
         name="energy_tpot", label="energy per generated token", unit="j", speed=True,

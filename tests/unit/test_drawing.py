@@ -60,10 +60,10 @@ def test_a_process_of_its_own_draws_the_page_and_says_the_verdict(tmp_path: Path
     path = stored(tmp_path / "run-1.parquet", records, request)
     known = len(set(ids))
     said = drawing._draw(path)
-    assert said.startswith(f"So far: {known} of {known + 1} cells measured to the end. ")
+    assert said.startswith(f"So far: {known} of {known + 1} cells are done. ")
     assert "ecommended" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"So far: {known} of {known + 1} cells measured to the end." in page
+    assert f"So far: {known} of {known + 1} cells are done." in page
 
 
 def test_a_page_that_cannot_be_drawn_says_nothing(tmp_path: Path) -> None:

@@ -17,4 +17,4 @@ def so_far(runs: Iterable[tuple[Sequence[Record], Sequence[str]]]) -> str:
         ended = {record.cell.id for record in records if record.settled}
         wanted += len(set(planned))
         settled += len(ended.intersection(planned))
-    return f"So far: {settled} of {wanted} cells measured to the end" if settled < wanted else ""
+    return f"So far: {settled} of {wanted} cells are done" if settled < wanted else ""

@@ -1,7 +1,7 @@
 """The fake runtime's artifact: how long a model would take, as a few numbers in JSON.
 
 The numbers come from the card by plain arithmetic at round rates, so they rank models as real ones
-would rank but describe no machine. Their keys are those of `Timings` in `runtimes/fake.py`.
+would rank but describe no machine. Their keys are those of `Timings` in `runtimes/fake/timings.py`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _text(order: Order) -> str:
     if model.task != "infer":
         values["prefill_ms_per_token"] = work_ms
         values["decode_ms"] = weight_bytes / _BYTES_PER_S * _MS_PER_S
-    else:
+    if model.task != "generate":  # one pass, or the encoder before the writing
         values["infer_ms"] = work_ms
     values |= {"jitter": _JITTER, "memory_bytes": int(weight_bytes / _MEMORY_SHARE)}
     return json.dumps(values, indent=1) + "\n"
