@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import RANGE, judgeable
 from cpufit.paths import data_root
+from cpufit.quantities import LIMITS
 from cpufit.schema import Budget, Level, Levels, Settings, Suite, Tier
 from cpufit.schema.shapes import FORBID_UNKNOWN
 from cpufit.units import NS_PER_MS, NS_PER_S
@@ -96,25 +97,28 @@ def _scenarios_toml() -> tuple[Path, dict[str, Any]]:
     return path, read_toml(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LevelTable:
-    """A level of service as the file has it: what each figure may come to."""
+# A level of service as the file has it: what each figure may come to, such as `ttft_ms`; and `fps`,
+# camera frames per second, each a level of its own.
+_LevelTable: Any = make_dataclass(
+    "_LevelTable",
+    [
+        ("name", str),
+        ("title", str),
+        *((f"{limit}_ms", float, 0.0) for limit in LIMITS),
+        ("fps", tuple[int, ...], ()),
+    ],
+    namespace={"__pydantic_config__": FORBID_UNKNOWN},
+    frozen=True,
+    kw_only=True,
+)
 
-    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_UNKNOWN
 
-    name: str
-    title: str
-    latency_ms: float = 0.0  # of one inference
-    ttft_ms: float = 0.0  # at each prompt length
-    tpot_ms: float = 0.0
-    fps: tuple[int, ...] = ()  # camera frames per second, each a level of its own
-
-    def levels(self) -> Iterator[Level]:
-        for limit in ("latency", "ttft", "tpot"):
-            if ms := getattr(self, f"{limit}_ms"):
-                yield Level(name=self.name, limit=limit, most_ns=ms * NS_PER_MS)
-        for rate in self.fps:
-            yield Level(name=f"{rate} FPS", limit="frame", most_ns=NS_PER_S / rate)
+def _levels_of(table: Any) -> Iterator[Level]:
+    for limit in LIMITS:
+        if ms := getattr(table, f"{limit}_ms"):
+            yield Level(name=table.name, limit=limit, most_ns=ms * NS_PER_MS)
+    for rate in table.fps:
+        yield Level(name=f"{rate} FPS", limit="frame", most_ns=NS_PER_S / rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ def _levels(data: dict[str, Any], path: Path) -> Levels:
     tables = parse_tables(_LevelTable, data.get("level", {}), path, "level")
     how = parse(_Verdicts, data.get("verdicts", {}), path, ("verdicts",))
     return Levels(
-        levels=tuple(level for table in tables.values() for level in table.levels()),
+        levels=tuple(level for table in tables.values() for level in _levels_of(table)),
         percentile=how.percentile,
         confidence=how.confidence,
     )

@@ -87,6 +87,8 @@ QUANTITIES = (
         name="energy_tpot", label="energy per generated token", unit="j", speed=True,
     ),
 )  # fmt: skip
+# What levels of service name: every figure that somebody waits for has one.
+LIMITS = tuple(dict.fromkeys(limit for one in QUANTITIES for limit in one.limits))
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
 
