@@ -36,7 +36,7 @@ def test_an_engine_is_tried_where_it_can_win() -> None:
 def test_it_gets_the_models_it_is_usual_for_and_says_why() -> None:
     blocks, why = expanded([BLOCK], MODELS, AVX2)
     assert {block.models for block in blocks} == {("qwen2.5-0.5b", "mistral-7b")}
-    assert why == (
+    assert tuple(why.values()) == (
         "llama.cpp INT4: what most people run language models with",
         "onnxruntime INT4: fastest from 1 to 8B on CPUs with AVX2",
     )
@@ -45,7 +45,7 @@ def test_it_gets_the_models_it_is_usual_for_and_says_why() -> None:
 def test_blocks_that_name_their_engines_stay_as_they_are() -> None:
     quick = config.load_suite("quick").cells
     plain = [block for block in quick if USUAL not in block.runtimes]
-    assert expanded(plain, MODELS, VNNI) == (tuple(plain), ())
+    assert expanded(plain, MODELS, VNNI) == (tuple(plain), {})
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda engine: engine.name)

@@ -24,7 +24,7 @@ from cpufit.probes.host import default_threads, flags
 from cpufit.runtimes import engines, reading, suffixes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cpufit.margins import Margins
     from cpufit.precisions import Precision
@@ -131,7 +131,7 @@ def resolve(request: Request) -> Plan:
         scenarios=scenarios,
         budget=settings.budgets[budget],
         levels=settings.levels,
-        why=why if not request.files else (),
+        why=() if request.selection.runtimes else _of(why, cells),
         margins={
             cell.id: {**MARGINS, **block.margin}
             for block in blocks
@@ -139,6 +139,12 @@ def resolve(request: Request) -> Plan:
             for cell in of_blocks.cells((block,), models, scenarios, threads)
         },
     )
+
+
+def _of(why: Mapping[str, str], cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Return why the engines that cells are of were chosen, where a suite left that open."""
+    found = dict.fromkeys(cell.runtime for cell in cells if cell.weights == "synthetic")
+    return tuple(why[name] for name in found if name in why)
 
 
 def _budget_of(suites: Sequence[Suite]) -> str:

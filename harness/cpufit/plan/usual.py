@@ -23,14 +23,14 @@ USUAL = "usual"
 
 def expanded(
     blocks: Iterable[Select], models: Mapping[str, Model], flags: frozenset[str]
-) -> tuple[tuple[Select, ...], tuple[str, ...]]:
-    """Return the blocks with engines by name, and for each engine chosen why, in a sentence.
+) -> tuple[tuple[Select, ...], dict[str, str]]:
+    """Return the blocks with engines by name, and why each engine is among them, by its name.
 
     `flags` are the instruction sets of this CPU. An engine gets the models of the families and at
     the one precision that it is usual for, as far as the block has them.
     """
     found: list[Select] = []
-    why: dict[str, None] = {}
+    why: dict[str, str] = {}
     for block in blocks:
         if USUAL not in block.runtimes:
             found.append(block)
@@ -39,8 +39,8 @@ def expanded(
             chosen = _chosen(block, engine, usual, models)
             if chosen.models and chosen.precisions:
                 found.append(chosen)
-                why[f"{engine.name} {label(usual.precision)}: {usual.why}"] = None
-    return tuple(found), tuple(why)
+                why[engine.name] = f"{engine.name} {label(usual.precision)}: {usual.why}"
+    return tuple(found), why
 
 
 def _holding(flags: frozenset[str]) -> list[tuple[Engine, Usual]]:
