@@ -119,8 +119,7 @@ def test_several_suites_are_one_plan(tmp_path: Path) -> None:
     first.write_text(_TEXT, encoding="utf-8")
     second.write_text(_TEXT.replace('"gpt2", ', '"mistral-7b", '), encoding="utf-8")
     request = Request(suite=(str(first), str(second)))
-    # What both name is run once; Mistral is first, because a tier hangs on it.
-    cells = ["mistral-7b/int4", "gpt2/int4", "gpt2@depth75/int4"]
+    cells = ["gpt2/int4", "gpt2@depth75/int4", "mistral-7b/int4"]  # what both name is run once
     assert _ids(request) == [f"{cell}/fake/latency" for cell in cells]
     only = Selection(models=("mistral-7b",))
     assert _ids(replace(request, selection=only)) == ["mistral-7b/int4/fake/latency"]

@@ -124,7 +124,6 @@ def resolve(request: Request) -> Plan:
     else:
         blocks = blocks_of(request.selection, in_suites)
         cells = of_blocks.cells(blocks, models, scenarios, threads)
-        cells = of_blocks.decisive_first(cells, settings.tiers)
     return Plan(
         cells=cells,
         models=models,

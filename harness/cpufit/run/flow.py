@@ -16,7 +16,9 @@ from cpufit import analysis, store
 from cpufit.analysis import settling
 from cpufit.artifacts import cache, storage
 from cpufit.artifacts.routes import builder
+from cpufit.config import load_settings
 from cpufit.errors import CpufitError, DataError
+from cpufit.plan.cells import decisive_first
 from cpufit.plan.request import from_json, resolve
 from cpufit.run import here, rounds, stages
 from cpufit.run.record import record_of
@@ -67,7 +69,7 @@ def begin(request: Request, place: Place) -> Run:
 
     Raises CpufitError where the request or the folders are wrong.
     """
-    plan = resolve(request)
+    plan = _plan(request)
     asked = replace(request, cells=tuple(cell.id for cell in plan.cells))
     return start(plan, plan.cells, asked.to_json(), place)
 
@@ -83,7 +85,7 @@ def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Ru
 
 def resume(path: Path, place: Place) -> Run:
     """Take up what a run's file still lacks: cells not settled, and those that were not ok."""
-    plan = resolve(from_json(store.request_of(path), path))
+    plan = _plan(from_json(store.request_of(path), path))
     cache.check_writable(place.cache)
     done = tuple(record for record in store.read([path]) if record.outcome.status == "ok")
     strangers = {r.host.fingerprint for r in done} - {here.describe().fingerprint}
@@ -92,6 +94,12 @@ def resume(path: Path, place: Place) -> Run:
     ids = {record.cell.id for record in done if record.settled}
     left = tuple(cell for cell in plan.cells if cell.id not in ids)
     return Run(plan, left, store.reopen(path, ["ok"]), done)
+
+
+def _plan(request: Request) -> Plan:
+    """Return what will be run, in the order in which it is begun."""
+    plan = resolve(request)
+    return replace(plan, cells=decisive_first(plan.cells, load_settings().tiers))
 
 
 def go(run: Run, place: Place, observer: Observer) -> None:

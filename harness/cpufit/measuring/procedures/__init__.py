@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from cpufit.errors import unknown
+from cpufit.measuring.procedures import energy, frames, latency, memory, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from cpufit.measuring.procedures.base import Procedure
     from cpufit.schema import Scenario
 
-NAMES = ("latency", "throughput", "frames", "memory", "energy")
+_PROCEDURES: dict[str, Procedure] = {
+    "latency": latency.PROCEDURE,
+    "throughput": throughput.PROCEDURE,
+    "frames": frames.PROCEDURE,
+    "memory": memory.PROCEDURE,
+    "energy": energy.PROCEDURE,
+}
+NAMES = tuple(_PROCEDURES)
 
 
 def procedure(name: str) -> Procedure:
     """Return the procedure of that name; raise UsageError naming the nearest one."""
-    if name not in NAMES:
+    if name not in _PROCEDURES:
         raise unknown("procedure", name, NAMES)
-    return cast("Procedure", import_module(f"{__name__}.{name}").PROCEDURE)
+    return _PROCEDURES[name]
 
 
 def to_wire(scenario: Scenario) -> dict[str, Any]:
