@@ -146,7 +146,7 @@ def test_what_is_measured_stays_when_the_cache_is_cleared(tmp_path: Path) -> Non
 
     root = tmp_path / "cache"
     request = Order(
-        builder="gguf", model=pick("gpt2"), precision="int4", runtime="fake", weights="synthetic"
+        builder="timings", model=pick("gpt2"), precision="int4", runtime="fake", weights="synthetic"
     )
     with storage.held(cache.make(request, root), root):
         said = cpufit("cache", "clear", "--cache", "cache", cwd=tmp_path)
