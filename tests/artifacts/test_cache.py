@@ -336,7 +336,7 @@ def test_a_file_of_the_users_own_needs_no_room(tmp_path: Path) -> None:
     made = _fill(tmp_path)
     model = model_of_file(path)
     request = Order(
-        builder="timings",
+        builder="asis",
         model=model,
         precision="fp32",
         runtime="fake",
