@@ -34,7 +34,7 @@ ENGINE = Engine(
         Usual(
             families=("llm",),
             precision="int4",
-            flags=("avx2", "asimddp"),
+            flags=("avx2",),
             why="fastest from 1 to 8B on CPUs with AVX2",
         ),
     ),
