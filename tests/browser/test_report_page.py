@@ -11,7 +11,7 @@ import pytest
 
 from cpufit.config import load_settings
 from cpufit.report import cells, html
-from tests.report import samples
+from tests.report import drawn, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         title="<img src=http://example.com/x onerror=alert(1)>",
         outcome=replace(samples.unmeasured()[0].outcome, notes=("<script>alert(2)</script>",)),
     )
-    html.write([*samples.two_hosts(), evil], load_settings(), file)
+    drawn.write([*samples.two_hosts(), evil], load_settings(), file)
     return file
 
 
@@ -315,7 +315,7 @@ def test_a_long_table_unpacks_to_the_same(
     found = []
     for limit in (10, 1000):
         monkeypatch.setattr(html, "LONG", limit)
-        html.write(samples.two_hosts(), load_settings(), tmp_path / f"{limit}.html")
+        drawn.write(samples.two_hosts(), load_settings(), tmp_path / f"{limit}.html")
         visit = Visit(browser, tmp_path / f"{limit}.html")
         visit.page.locator("#controls").wait_for(state="visible")
         visit.page.click("#table tbody tr:not(.unmeasured) th button")

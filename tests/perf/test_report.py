@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.report import drawn
 from tests.report.samples import in_processes, many
 
 from cpufit import store
 from cpufit.config import load_settings
-from cpufit.report import html
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_import(benchmark: BenchmarkFixture) -> None:
 def test_render(benchmark: BenchmarkFixture) -> None:
     records, settings = many(COUNT), load_settings()
     samples = sum(len(s.values) for r in records for s in r.outcome.series)
-    page = benchmark.pedantic(html.render, args=(records, settings), rounds=3)
+    page = benchmark.pedantic(drawn.page, args=(records, settings), rounds=3)
     benchmark.extra_info["samples"] = samples
     benchmark.extra_info["megabytes"] = len(page.encode()) / 1e6
     assert page.count("<tr") > COUNT

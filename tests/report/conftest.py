@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.config import load_settings
-from cpufit.report import html
+from tests.report import drawn
 from tests.report.samples import realistic
 
 if TYPE_CHECKING:
@@ -27,4 +27,4 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def realistic_page(settings: Settings) -> str:
-    return html.render(realistic(), settings)
+    return drawn.page(realistic(), settings)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpufit.report import html
+from tests.report import drawn
 from tests.report.samples import (
     energy_record,
     infer_records,
@@ -41,7 +41,7 @@ def words_only(page: str) -> str:
 def test_page_is_the_golden_one(settings: Settings, pytestconfig: pytest.Config) -> None:
     small = [*llm_records(64)[:5], real_llm(64), energy_record()]
     records = [*small, *language_records(64)[4:], *infer_records(64)[:3], *unmeasured()]
-    text = words_only(html.render(records, settings))
+    text = words_only(drawn.page(records, settings))
     if pytestconfig.getoption("--regenerate-golden", default=False):
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ from cpufit.errors import DataError
 from cpufit.paths import data_root
 from cpufit.report import html
 from cpufit.schema import Outcome
-from tests.report import samples
+from tests.report import drawn, samples
 
 if TYPE_CHECKING:
     from cpufit.schema import Record, Settings
@@ -64,7 +64,7 @@ class Outline(HTMLParser):
 
 
 def test_markup_is_well_formed_and_ids_are_unique(settings: Settings) -> None:
-    outline = Outline(html.render(samples.two_hosts(), settings))
+    outline = Outline(drawn.page(samples.two_hosts(), settings))
     assert outline.wrong == []
     assert outline.open == []
     ids = [attrs["id"] for _, attrs in outline.elements if "id" in attrs]
@@ -102,7 +102,7 @@ def test_page_is_small(realistic_page: str) -> None:
 
 
 def test_same_records_give_the_same_bytes(realistic_page: str, settings: Settings) -> None:
-    assert html.render(samples.realistic(), settings) == realistic_page
+    assert drawn.page(samples.realistic(), settings) == realistic_page
 
 
 def evil() -> Record:
@@ -131,7 +131,7 @@ def evil() -> Record:
 
 def test_text_of_users_stays_text(settings: Settings) -> None:
     failed = Outcome(status="failed", reason=EVIL, remedy=EVIL)
-    page = html.render([evil(), replace(evil(), outcome=failed)], settings)
+    page = drawn.page([evil(), replace(evil(), outcome=failed)], settings)
     assert page.count("<script") == page.count("</script") == 2
     assert "<img" not in page
     assert "5332114" not in page
@@ -142,7 +142,7 @@ def test_text_of_users_stays_text(settings: Settings) -> None:
 
 def test_no_record_is_dropped_whatever_its_status(settings: Settings) -> None:
     records = samples.realistic()
-    page = html.render(records, settings)
+    page = drawn.page(records, settings)
     body = re.search(r'<table class="cells".*?</table>', page, re.DOTALL)
     assert body is not None
     assert body[0].count("<tr") == len({record.cell.id for record in records}) + 1
@@ -155,7 +155,7 @@ def test_no_record_is_dropped_whatever_its_status(settings: Settings) -> None:
 
 
 def test_weights_stand_on_every_row(settings: Settings) -> None:
-    page = html.render(samples.realistic(), settings)
+    page = drawn.page(samples.realistic(), settings)
     body = re.search(r'<table class="cells".*?</table>', page, re.DOTALL)
     assert body is not None
     rows = re.findall(r"<tr.*?</tr>", body[0], re.DOTALL)[1:]
@@ -165,7 +165,7 @@ def test_weights_stand_on_every_row(settings: Settings) -> None:
 
 def test_details_hold_what_was_recorded(settings: Settings) -> None:
     record = samples.llm_records(128)[0]
-    data = island(html.render([record], settings))
+    data = island(drawn.page([record], settings))
     sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
     measured = {line[0]: line[1:] for line in sections["Measured"]}
     assert measured["TTFT at 128 tokens"][1] == "unknown: one process"
@@ -183,15 +183,15 @@ def test_details_hold_what_was_recorded(settings: Settings) -> None:
 def test_shared_sections_are_kept_once(settings: Settings) -> None:
     record = samples.llm_records(5)[0]
     slower = replace(record, cell=replace(record.cell, threads=8))
-    once = island(html.render([record], settings))["sections"]
-    twice = island(html.render([record, slower], settings))["sections"]
+    once = island(drawn.page([record], settings))["sections"]
+    twice = island(drawn.page([record, slower], settings))["sections"]
     assert len(twice) == len(once) + 1  # the cell's own name
 
 
 def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
     calm = samples.in_processes(samples.infer_records(60)[0], 4)
     calm[3] = replace(calm[3], outcome=replace(calm[3].outcome, notes=("the clock was set",)))
-    data = island(html.render([calm[0], samples.disturbed(calm[1]), *calm[2:]], settings))
+    data = island(drawn.page([calm[0], samples.disturbed(calm[1]), *calm[2:]], settings))
     sections = dict(data["sections"][index] for index in data["rows"][0]["sections"])
     assert [line[2] for line in sections["Processes"][1:]] == [
         "",
@@ -205,7 +205,7 @@ def test_each_process_of_a_cell_is_told(settings: Settings) -> None:
 
 
 def test_each_host_has_its_recommendation(settings: Settings) -> None:
-    page = html.render(samples.two_hosts(), settings)
+    page = drawn.page(samples.two_hosts(), settings)
     assert "Recommended tier: low" in page
     assert ">No tier " in page
     assert page.count('<section class="host"') == 2
@@ -214,32 +214,32 @@ def test_each_host_has_its_recommendation(settings: Settings) -> None:
 
 def test_missed_tier_says_why_nothing_was_measured(settings: Settings) -> None:
     """An out-of-memory model is not 'no record': its reason is what a buyer must read."""
-    page = html.render(samples.realistic(), settings)
+    page = drawn.page(samples.realistic(), settings)
     assert "oom on llama.cpp: killed for memory at 15.9 GB resident" in page
 
 
 def test_every_tier_met_leaves_no_next(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     low = replace(settings, tiers=settings.tiers[:1])
-    page = html.render(samples.realistic(), low)
+    page = drawn.page(samples.realistic(), low)
     assert "Every tier is met" in page
     assert "Nearest miss" not in page
 
 
 def test_without_records_the_page_says_so(settings: Settings) -> None:
-    page = html.render([], settings)
+    page = drawn.page([], settings)
     assert "the results hold no records" in page
     assert Outline(page).wrong == []
 
 
 def test_only_unmeasured_records(settings: Settings) -> None:
-    page = html.render(samples.unmeasured(), settings)
+    page = drawn.page(samples.unmeasured(), settings)
     assert ">No tier " in page
     assert "<figure>" not in page
     assert "0 measured, 7 not" in page
 
 
 def test_page_of_thousands_stays_reasonable(settings: Settings) -> None:
-    page = html.render([replace(r, outcome=short(r.outcome)) for r in samples.many(2000)], settings)
+    page = drawn.page([replace(r, outcome=short(r.outcome)) for r in samples.many(2000)], settings)
     assert len(page.encode()) < 2_500_000
 
 
@@ -254,7 +254,7 @@ def test_data_of_a_long_page_are_packed(
     realistic_page: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html, "LONG", 10)
-    page = html.render(samples.realistic(), settings)
+    page = drawn.page(samples.realistic(), settings)
     packed = re.search(r'id="packed">([^<]+)<', page)
     plain = re.search(r'id="data">([^<]+)<', realistic_page)
     assert packed
@@ -268,8 +268,8 @@ def test_write_replaces_the_file_whole(settings: Settings, tmp_path: Path) -> No
     target = tmp_path / "report.html"
     target.write_text("old")
     records = samples.unmeasured()
-    html.write(records, settings, target)
-    assert target.read_text(encoding="utf-8") == html.render(records, settings)
+    drawn.write(records, settings, target)
+    assert target.read_text(encoding="utf-8") == drawn.page(records, settings)
     assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
     if sys.platform != "win32":
         assert stat.S_IMODE(target.stat().st_mode) == 0o644
@@ -277,7 +277,7 @@ def test_write_replaces_the_file_whole(settings: Settings, tmp_path: Path) -> No
 
 def test_write_refused_is_one_line(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot write the report .*missing.*: No such file"):
-        html.write(samples.unmeasured(), settings, tmp_path / "missing" / "report.html")
+        drawn.write(samples.unmeasured(), settings, tmp_path / "missing" / "report.html")
 
 
 def test_write_that_fails_leaves_the_old_file(
@@ -291,7 +291,7 @@ def test_write_that_fails_leaves_the_old_file(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DataError, match="No space left"):
-        html.write(samples.unmeasured(), settings, target)
+        drawn.write(samples.unmeasured(), settings, target)
     assert target.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
 
@@ -320,6 +320,6 @@ def test_text_has_the_contrast_of_aa(scheme: str) -> None:
 
 
 def test_verdicts_are_words(settings: Settings) -> None:
-    page = html.render(samples.realistic(), settings)
+    page = drawn.page(samples.realistic(), settings)
     answers = re.findall(r'class="v-([a-z-]+)">([a-z ]+)', page)
     assert {name for name, _ in answers} >= {"yes", "no", "under", "over", "undecided"}

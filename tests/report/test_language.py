@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit import analysis
-from cpufit.report import compressing, html, matrix
-from tests.report import samples
+from cpufit.report import compressing, matrix
+from tests.report import drawn, samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,10 +173,10 @@ def test_groups_without_a_time_are_left_to_the_table_of_cells(settings: Settings
 
 
 def test_the_page_shows_both_once_for_a_host_that_has_them(settings: Settings) -> None:
-    page = html.render(samples.two_hosts(5), settings)
+    page = drawn.page(samples.two_hosts(5), settings)
     assert page.count("What would compressing buy?</h3>") == 1
     assert page.count('<table class="matrix">') == 7  # of the second host one
     assert "Gemini Nano 1.8B (proxy)" in page
-    plain = html.render(samples.infer_records(5)[:3], settings)
+    plain = drawn.page(samples.infer_records(5)[:3], settings)
     assert "What would compressing buy?" not in plain
     assert plain.count('<table class="matrix">') == 1

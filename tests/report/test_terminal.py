@@ -32,7 +32,7 @@ def test_a_far_cosine_is_shown_in_its_row_and_listed_at_the_end(settings: Settin
     assert "cosine 0.9712" in terminal.cell_line(bad)
     assert terminal.cosine(bad).style == "red"
     assert "0.9712" in text(terminal.cell_table(map(terminal.table_line, rows)))
-    end = text(terminal.summary(records, settings))
+    end = text(terminal.summary(rows, settings))
     assert "Outputs far from float32:" in end
     assert f"{bad.label}: cosine 0.9712, INT8 should keep 0.99" in end
 
@@ -40,7 +40,7 @@ def test_a_far_cosine_is_shown_in_its_row_and_listed_at_the_end(settings: Settin
 def test_what_was_not_checked_says_nothing(settings: Settings) -> None:
     rows = analysis.rows([samples.real_llm(5)], settings.levels)
     assert "cosine" not in terminal.cell_line(rows[0])
-    assert "float32" not in text(terminal.summary([samples.real_llm(5)], settings))
+    assert "float32" not in text(terminal.summary(rows, settings))
 
 
 def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: Settings) -> None:

@@ -12,9 +12,9 @@ from cpufit import analysis
 from cpufit.analysis import words
 from cpufit.config import load_suite
 from cpufit.errors import DataError
-from cpufit.report import cells, html, view
+from cpufit.report import cells, view
 from cpufit.schema import Numerics, Series
-from tests.report import samples
+from tests.report import drawn, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def row(record: Record, settings: Settings) -> Row:
 
 
 def test_largest_and_fastest_are_named(settings: Settings) -> None:
-    block = view.page(samples.realistic(), settings).hosts[0]
+    block = drawn.seen(samples.realistic(), settings).hosts[0]
     said = {pick.what: pick.who for pick in block.picks}
     assert said == {
         "Largest language model": "Qwen 1.8B INT4 on llama.cpp, synthetic weights",
@@ -47,7 +47,7 @@ def test_largest_and_fastest_are_named(settings: Settings) -> None:
 
 def test_where_nothing_is_fast_enough_the_nearest_is_named(settings: Settings) -> None:
     slow = [r for r in samples.llm_records(128) if r.cell.model in ("phi-3-mini", "mistral-7b")]
-    nearest, rest = view.page(slow, settings).hosts[0].picks
+    nearest, rest = drawn.seen(slow, settings).hosts[0].picks
     assert nearest.what == "No language model is surely under the threshold"
     assert nearest.who == "Phi-3-mini 4k 3.8B INT4 on llama.cpp, synthetic weights"
     assert nearest.why.endswith("3.8 times the threshold")
@@ -56,7 +56,7 @@ def test_where_nothing_is_fast_enough_the_nearest_is_named(settings: Settings) -
 
 def test_undecided_is_not_called_over_or_under(settings: Settings) -> None:
     few = with_values(samples.llm_records(128)[0], *[300.0] * 5)
-    nearest = view.page([few], settings).hosts[0].picks[0]
+    nearest = drawn.seen([few], settings).hosts[0].picks[0]
     assert nearest.what == "No language model is surely under the threshold"
     assert nearest.why == "nearest: TTFT at 128 tokens 300 ms (p50), undecided with 5 samples"
 
@@ -76,7 +76,7 @@ def test_slow_tokens_are_not_interactive(settings: Settings) -> None:
         record,
         outcome=replace(record.outcome, series=(record.outcome.series[0], crawling)),
     )
-    picks = view.page([record], settings).hosts[0].picks
+    picks = drawn.seen([record], settings).hosts[0].picks
     assert picks[0].what == "No language model is surely under the threshold"
 
 
@@ -85,7 +85,7 @@ def test_flags_part_the_sure_from_the_undecided(settings: Settings) -> None:
     maybe = replace(
         with_values(over, 480.0, 510.0), cell=replace(over.cell, model="maybe", runtime="other")
     )
-    block = view.page([over, maybe], settings).hosts[0]
+    block = drawn.seen([over, maybe], settings).hosts[0]
     assert [words.against(flag) for flag in block.over] == [
         "1.8 times the 500 ms threshold already at p50"
     ]
@@ -151,13 +151,13 @@ def test_cosines_below_what_the_precision_keeps_are_flagged(settings: Settings) 
     assert cells.cell_row(row(far(0.9899), settings), names).cosine == ("0.9899", "below 0.99")
     assert cells.cell_row(row(far(0.9901), settings), names).cosine == ("0.9901",)
     assert cells.cell_row(row(samples.real_llm(5), settings), names).keys[12] is None
-    block = view.page([far(0.5), replace(far(0.4), run_id="later")], settings).hosts[0]
+    block = drawn.seen([far(0.5), replace(far(0.4), run_id="later")], settings).hosts[0]
     assert block.inexact_heading == "Outputs far from float32: 1 of 1 checked"
     assert [words.inexact(one) for one in block.inexact] == ["cosine 0.4000, INT8 should keep 0.99"]
 
 
 def test_without_a_check_nothing_is_said_of_numerics(settings: Settings) -> None:
-    assert view.page([samples.real_llm(5)], settings).hosts[0].inexact_heading == ""
+    assert drawn.seen([samples.real_llm(5)], settings).hosts[0].inexact_heading == ""
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_saturation_is_explained_where_it_happens(
     settings: Settings, arch: str, flags: tuple[str, ...], expected: bool
 ) -> None:
     record = replace(far(0.5), host=replace(samples.HOST, arch=arch, flags=flags))
-    assert view.page([record], settings).hosts[0].without_vnni is expected
-    assert ("This CPU has no VNNI" in html.render([record], settings)) is expected
+    assert drawn.seen([record], settings).hosts[0].without_vnni is expected
+    assert ("This CPU has no VNNI" in drawn.page([record], settings)) is expected
 
 
 def test_cell_words_of_energy(settings: Settings) -> None:
@@ -206,7 +206,7 @@ def test_unmeasured_rows_sort_last_by_numbers(settings: Settings) -> None:
 def test_hosts_of_one_cpu_are_told_apart(settings: Settings) -> None:
     one = samples.infer_records(5)[0]
     other = replace(one, host=replace(one.host, fingerprint="ffffffff0000"))
-    runs = view.page([one, other], settings).runs
+    runs = drawn.seen([one, other], settings).runs
     assert [run.host for run in runs] == [
         "Intel(R) Core(TM) i5-1145G7E @ 2.60GHz (a1b2c3d4)",
         "Intel(R) Core(TM) i5-1145G7E @ 2.60GHz (ffffffff)",
@@ -224,9 +224,9 @@ def test_unknown_host_facts_say_so() -> None:
 def test_weights_are_stated(settings: Settings) -> None:
     synthetic, real = samples.llm_records(5)[:1], [samples.real_llm(5)]
     claim = "exact published shapes, seeded random values"
-    assert claim in view.page(synthetic, settings).weights
-    assert view.page(real, settings).weights == "All weights are real."
-    mixed = view.page(synthetic + real, settings).weights
+    assert claim in drawn.seen(synthetic, settings).weights
+    assert drawn.seen(real, settings).weights == "All weights are real."
+    mixed = drawn.seen(synthetic + real, settings).weights
     assert claim in mixed
     assert "1 of 2 cells use real weights" in mixed
 
@@ -253,7 +253,7 @@ def test_suite_repeats_exactly_these_cells(tmp_path: Path) -> None:
 def test_command_repeats_the_thread_counts(settings: Settings) -> None:
     one = samples.infer_records(5)[0]
     other = replace(one, cell=replace(one.cell, threads=2))
-    page = view.page([one, other], settings)
+    page = drawn.seen([one, other], settings)
     assert page.command == "cpufit run --suite again.toml --threads 2 --threads 4"
 
 
@@ -262,4 +262,4 @@ def test_a_figure_that_nobody_knows_is_an_error_not_silence(settings: Settings) 
     odd = Series(name="itl", unit="ns", size=1, items=1, values=(1.0,))
     odd_only = replace(record, outcome=replace(record.outcome, series=(odd,)))
     with pytest.raises(DataError, match="a figure called 'itl', which this cpufit does not know"):
-        view.page([odd_only], settings)
+        drawn.seen([odd_only], settings)

@@ -11,8 +11,7 @@ from cpufit import config
 from cpufit.analysis.open import so_far
 from cpufit.cli import drawing
 from cpufit.plan.request import Request, cells_of
-from cpufit.report import html
-from tests.report import samples
+from tests.report import drawn, samples
 from tests.samples import stored
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def test_a_run_at_its_end_is_not_so_far() -> None:
     assert so_far([(records, ids)]) == ""
     assert so_far([(records, ()), (records, ids)]) == ""
     assert so_far([(records[:1], ids), (records, ids)]).startswith(f"So far: {len(set(ids)) + 1} ")
-    assert "So far" not in html.render(records, config.load_settings())
-    assert "So far: x." in html.render(records, config.load_settings(), "So far: x")
+    assert "So far" not in drawn.page(records, config.load_settings())
+    assert "So far: x." in drawn.page(records, config.load_settings(), "So far: x")
 
 
 def test_an_earlier_file_does_not_say_which_cells_it_was_to_hold() -> None:

@@ -103,7 +103,7 @@ def run(
 
 
 def _run(request: Request, place: Place, resume: bool) -> None:
-    from cpufit import config, store
+    from cpufit import analysis, config, store
     from cpufit.analysis.open import so_far
     from cpufit.cli.drawing import Drawing
     from cpufit.cli.progress import Watcher
@@ -129,8 +129,9 @@ def _run(request: Request, place: Place, resume: bool) -> None:
     if records:
         target = path.parent / "report.html"
         how_far = so_far([(records, cells_of(todo.results.request))])
-        html.write(records, settings, target, how_far)
-        screen.print(summary(records, settings, how_far), soft_wrap=not screen.is_terminal)
+        rows = analysis.rows(records, settings.levels)
+        html.write(rows, settings, target, how_far)
+        screen.print(summary(rows, settings, how_far), soft_wrap=not screen.is_terminal)
         screen.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
         screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cpufit.schema import Record, Settings
+    from cpufit.analysis import Row
+    from cpufit.schema import Settings
 
 LONG = 1000  # cells; what the rows of a longer table open to is packed
 
 
-def render(records: Sequence[Record], settings: Settings, so_far: str = "") -> str:
+def render(table: Sequence[Row], settings: Settings, so_far: str = "") -> str:
     """Return the page; `so_far` says how far a run is that goes on.
 
-    The same records give the same bytes: no clock, no host is asked.
+    The same rows give the same bytes: no clock, no host is asked.
     """
-    page = view.page(records, settings)
+    page = view.page(table, settings)
     return filled(
         "report.html.j2",
         page=page,
@@ -74,9 +75,9 @@ def filled(template: str, **values: object) -> str:
     return environment.get_template(template).render(style=_read("report.css"), **values)
 
 
-def write(records: Sequence[Record], settings: Settings, path: Path, so_far: str = "") -> None:
+def write(table: Sequence[Row], settings: Settings, path: Path, so_far: str = "") -> None:
     """Write the page to `path`, whole or not at all; raise DataError where that is refused."""
-    save(render(records, settings, so_far), path)
+    save(render(table, settings, so_far), path)
 
 
 def save(text: str, path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cpufit.analysis import Metric, Row
     from cpufit.report.view import Pick
-    from cpufit.schema import Record, Settings
+    from cpufit.schema import Host, Record, Settings
 
     TableLine = tuple[str | Text, ...]
 
@@ -102,15 +102,14 @@ def cosine(row: Row) -> Text:
     return Text(units.cosine(row.cosine), style="red" if row.inexact else "")
 
 
-def verdicts(records: Sequence[Record], settings: Settings) -> list[str]:
+def verdicts(rows: Sequence[Row], settings: Settings) -> list[str]:
     """Return for each host which tier it carries, in a sentence."""
-    rows = analysis.rows(records, settings.levels)
-    hosts = {record.host.fingerprint: record.host for record in records}
+    hosts = _hosts(rows)
     found = [sizing.recommend(rows, host, settings.tiers) for host in hosts.values()]
     return [_title(one, len(hosts) > 1) for one in found]
 
 
-def summary(records: Sequence[Record], settings: Settings, so_far: str = "") -> Group:
+def summary(rows: Sequence[Row], settings: Settings, so_far: str = "") -> Group:
     """Return the end of a run: the tier and why, the flagged cases, what was not measured.
 
     `so_far` says how far a run is that was broken off.
@@ -118,9 +117,8 @@ def summary(records: Sequence[Record], settings: Settings, so_far: str = "") -> 
     # These draw on matplotlib, which a running bar must not wait for.
     from cpufit.report.view import picks
 
-    rows = analysis.rows(records, settings.levels)
     parts: list[RenderableType] = [Text(f"\n{so_far}.")] if so_far else []
-    hosts = {record.host.fingerprint: record.host for record in records}
+    hosts = _hosts(rows)
     for host in hosts.values():
         parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
         here = [row for row in rows if row.record.host.fingerprint == host.fingerprint]
@@ -130,6 +128,10 @@ def summary(records: Sequence[Record], settings: Settings, so_far: str = "") -> 
     parts += _sentences("\nOutputs far from float32", far)
     parts += _missing(rows)
     return Group(*parts)
+
+
+def _hosts(rows: Sequence[Row]) -> dict[str, Host]:
+    return {row.record.host.fingerprint: row.record.host for row in rows}
 
 
 def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:

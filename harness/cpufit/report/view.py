@@ -100,9 +100,9 @@ class Page:
     command: str  # that runs it, saved as again.toml
 
 
-def page(records: Sequence[Record], settings: Settings) -> Page:
-    """Turn records into everything the report shows; no record is dropped."""
-    table = analysis.rows(records, settings.levels)
+def page(table: Sequence[Row], settings: Settings) -> Page:
+    """Turn rows into everything the report shows; none is dropped, nor a record of theirs."""
+    records = [record for row in table for record in row.records]
     groups = _by_host(table)
     names = analysis.host_names(
         {name: rows[-1].record.host.cpu_model for name, rows in groups.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path  # noqa: TC003 - read by pydantic
 from typing import ClassVar, Literal
 
@@ -163,13 +164,13 @@ class Cell:
     variant: str = ""
     size: int = 0  # pixels of a side, where another input is measured than the card's
 
-    @property
+    @cached_property
     def card(self) -> str:
         """The name its model card goes by: 'mistral-7b', 'yolov8n@prune30?size=320'."""
         variant = f"@{self.variant}" if self.variant else ""
         return self.model + variant + (f"?size={self.size}" if self.size else "")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A readable name, unique within a run: 'mistral-7b/int4/llama.cpp/latency/t2'."""
         model = self.card + (":real" if self.weights == "real" else "")
