@@ -14,6 +14,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,6 @@ _LOCK = ".lock"
 _IN_USE = ".in-use"
 _MAKING = ".making-"
 _GONE = ".gone-"
-_ADAPTER = TypeAdapter(Artifact)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,15 @@ def folder_of(root: Path, key: str) -> Path:
     return root / "artifacts" / key
 
 
+@cache
+def _adapter() -> TypeAdapter[Artifact]:
+    return TypeAdapter(Artifact)  # built only where a card is read: not in a child that measures
+
+
 def read_card(folder: Path) -> Artifact | None:
     """Return what lies in a folder, None where that cannot be said."""
     try:
-        return _ADAPTER.validate_json((folder / CARD).read_bytes())
+        return _adapter().validate_json((folder / CARD).read_bytes())
     except (OSError, ValidationError):
         return None
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import pydantic_core
 from pydantic import TypeAdapter
 
 from cpufit.artifacts import cache, storage
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     Say = Callable[[Message], None]
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
-_MESSAGE = TypeAdapter(Message)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -118,7 +118,7 @@ def from_core_to_core(turns: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:
-    pipe.write(_MESSAGE.dump_json(message) + b"\n")
+    pipe.write(pydantic_core.to_json(message, inf_nan_mode="constants") + b"\n")
     pipe.flush()
 
 
