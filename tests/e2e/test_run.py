@@ -369,6 +369,14 @@ def test_runs_are_listed_with_how_far_they_are(tmp_path: Path) -> None:
     assert (broken["done"], broken["cells"]) == (1, 2)
     assert (whole["done"], whole["cells"], whole["suites"]) == (2, 2, ["quick"])
     assert whole["name"] == path.name
+    (tmp_path / "out" / "run-1.parquet").write_bytes(path.read_bytes()[:5000])
+    (tmp_path / "out" / "run-2.journal").mkdir()
+    assert path.name in cpufit("list", "runs", "-o", "out", cwd=tmp_path).out
+    listed = json.loads(cpufit("list", "runs", "-o", "out", "--json", cwd=tmp_path).out)
+    problems = [run["problem"] for run in listed if run["problem"]]
+    assert ["not a readable Parquet file" in problems[0], "cannot read" in problems[1]] == [
+        True
+    ] * 2
 
 
 def _wait_for_records(folder: Path, count: int) -> None:

@@ -73,6 +73,13 @@ def test_a_head_that_is_not_whole_is_said_to_be_so(left: Path) -> None:
             store.read([left.with_suffix(".parquet")])
 
 
+def test_a_folder_that_is_named_like_a_journal_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "run-1.journal").mkdir()
+    for asked in (store.read, store.recover):
+        with pytest.raises(DataError, match=r"cannot read .*run-1.journal: Is a directory; move"):
+            asked([tmp_path / "run-1.parquet"])
+
+
 def test_a_journal_of_a_newer_schema_asks_for_an_upgrade(left: Path) -> None:
     head = json.dumps({"id": "", "schema_version": 99, "request": "{}"})
     left.write_bytes(journal._MAGIC + journal._entry(head.encode()))

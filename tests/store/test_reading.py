@@ -152,6 +152,21 @@ def test_a_truncated_file_is_said_to_be_so(tmp_path: Path) -> None:
         store.read([path])
 
 
+def test_a_file_of_which_any_byte_is_wrong_is_refused_or_reads_the_same(tmp_path: Path) -> None:
+    records = [replace(RECORD, repeat=repeat) for repeat in range(3)]
+    path = stored(tmp_path / "run-1.parquet", records)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # the pages have checksums
+    refused = 0
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            assert store.read([path]) == records or place >= footer, place
+        except DataError:
+            refused += 1
+    assert refused
+
+
 def test_a_file_of_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
     path = stored(tmp_path / "run-1.parquet", [])
     table = pq.read_table(path)

@@ -72,13 +72,17 @@ def test_a_log_says_what_the_page_says_when_that_changes(clock: Clock) -> None:
         return next(said)
 
     watcher = progress.Watcher(Console(file=out, width=400), config.load_settings(), draw)
-    first, second = samples.in_processes(samples.infer_records(60)[0], 2)
+    first, second, last = samples.in_processes(samples.infer_records(60)[0], 3)
     watcher.planned(_plan(first), ())
     watched(watcher, clock, first, 5)
     watcher.rounded()
     watched(watcher, clock, second, 5, first)
     watcher.rounded()
     assert asked == [False, True, False, True]
+    said = iter([""])
+    watched(watcher, clock, last, 5, first, second)
+    watcher.rounded()  # which is the end: the run draws the page and says what it says
+    assert asked == [False, True, False, True, False]
     assert [line for line in out.getvalue().splitlines() if line.startswith("so far")] == [
         "so far: none",
         "so far: low",

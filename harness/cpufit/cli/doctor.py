@@ -42,8 +42,10 @@ def doctor(
 
 def _table(found: Sequence[Check]) -> Table:
     """Return the findings for people."""
+    from rich.text import Text
+
     from cpufit.report.terminal import table
 
-    marks = {"good": "[green]good[/]", "warn": "[yellow]note[/]", "bad": "[red]bad[/]"}
-    lines = [(marks[c.level], c.name, c.value, c.remedy) for c in found]
+    marks = {"good": ("good", "green"), "warn": ("note", "yellow"), "bad": ("bad", "red")}
+    lines = [(Text(*marks[c.level]), c.name, c.value, c.remedy) for c in found]
     return table("", ("", "check", "seen here", "remedy"), lines)

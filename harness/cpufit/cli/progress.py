@@ -133,8 +133,9 @@ class Watcher:
         self._redraw(round_over=False)
 
     def rounded(self) -> None:
-        """Let the report be drawn."""
-        self._redraw(round_over=True)
+        """Let the report be drawn; the end of a run draws it whole."""
+        if self._open:
+            self._redraw(round_over=True)
 
     def _redraw(self, *, round_over: bool) -> None:
         words = self._draw(round_over) if self._draw else ""

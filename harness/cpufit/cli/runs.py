@@ -16,13 +16,29 @@ if TYPE_CHECKING:
 def entries(folder: Path) -> list[dict[str, Any]]:
     """Return a folder's runs, the oldest first; what killed ones left is put together.
 
-    Raises DataError where there is none.
+    One that cannot be read says why and hides no other. Raises DataError where there is none.
     """
     store.newest(folder)
-    return [_entry(path) for path in recovered(store.runs(folder))]
+    return [_entry(path) for path in store.runs(folder)]
 
 
 def _entry(path: Path) -> dict[str, Any]:
+    try:
+        return _readable(*recovered([path]))
+    except DataError as error:
+        return {
+            "name": path.name,
+            "path": str(path),
+            "suites": [],
+            "recorded": "",
+            "processes": 0,
+            "done": 0,
+            "cells": 0,
+            "problem": str(error),
+        }
+
+
+def _readable(path: Path) -> dict[str, Any]:
     found = store.columns([path], ["settled", "recorded_at"])
     try:
         asked = from_json(store.request_of(path), path)
@@ -38,6 +54,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "processes": found.num_rows,
         "done": done,  # cells
         "cells": cells or done,
+        "problem": "",
     }
 
 
@@ -47,7 +64,7 @@ def lines(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         (
             run["name"],
             run["recorded"][:16].replace("T", " "),
-            ", ".join(run["suites"]),
+            run["problem"] or ", ".join(run["suites"]),
             f"{run['done']} of {run['cells']}" if run["done"] < run["cells"] else str(run["done"]),
             str(run["processes"]),
         )

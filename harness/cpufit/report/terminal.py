@@ -28,24 +28,21 @@ _STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
 _MOST_FLAGS = 12
 
 
-def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str | Text]]) -> Table:
     """Return a plain table; columns whose name starts with '>' are right-aligned."""
     found = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
         found.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
-    for line in lines:
-        found.add_row(*line)
+    for line in lines:  # as it is: in a string rich would take 'cpufit[onnxruntime]' for markup
+        found.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in line))
     return found
 
 
 def cell_table(lines: Iterable[TableLine]) -> Table:
     """Return the live table of finished cells."""
     columns = "model weights prec runtime scenario result >peak >cosine n verdict".split()
-    found = table("", columns, ())
-    for line in lines:
-        found.add_row(*line)
-    return found
+    return table("", columns, lines)
 
 
 def table_line(row: Row) -> TableLine:

@@ -143,6 +143,9 @@ def find(path: Path) -> Journal | None:
         raise DataError(f"cannot read {path}: {error.strerror}", "check its permissions") from error
     try:
         head, start = _head(handle, path)
+    except OSError as error:  # a folder, or a disk that fails
+        os.close(handle)
+        raise DataError(f"cannot read {path}: {error.strerror}", "move it away") from error
     except BaseException:
         os.close(handle)
         raise
@@ -152,7 +155,9 @@ def find(path: Path) -> Journal | None:
 def _head(handle: int, path: Path) -> tuple[dict[str, Any], int]:
     """Return what the journal says of itself, and where its records begin."""
     if os.pread(handle, len(_MAGIC), 0) != _MAGIC:
-        raise DataError(f"{path} is not a journal of cpufit", "it is of another kind or version")
+        raise DataError(
+            f"{path} is not a journal of cpufit", "it is of another kind or version: move it away"
+        )
     payload, start = next(_entries(handle, len(_MAGIC)), (b"", 0))
     if not payload:
         raise DataError(f"{path} is damaged: its head is not whole", "move it away")

@@ -40,7 +40,7 @@ def write(file: IO[bytes], tables: Iterable[pa.Table], request: str, journal: st
         _JOURNAL_KEY: journal.encode(),
     }
     schema = rows.SCHEMA.with_metadata(metadata)
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table)
 
@@ -57,7 +57,7 @@ class Parquet:
 
     def __init__(self, path: Path, source: pa.NativeFile) -> None:
         self._path, self._source = path, source
-        self._file = pq.ParquetFile(source)
+        self._file = pq.ParquetFile(source, page_checksum_verification=True)
         metadata = self._file.schema_arrow.metadata or {}
         self._version = int(metadata.get(_VERSION_KEY, b"0"))
         if not self._version:
@@ -111,7 +111,12 @@ class Parquet:
     def _coded(self) -> pq.ParquetFile:
         leaves = [self._file.schema.column(index) for index in range(len(self._file.schema))]
         text = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-        return pq.ParquetFile(self._source, read_dictionary=text, metadata=self._file.metadata)
+        return pq.ParquetFile(
+            self._source,
+            read_dictionary=text,
+            metadata=self._file.metadata,
+            page_checksum_verification=True,
+        )
 
 
 @contextmanager
@@ -132,11 +137,12 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"no file {path}", "check the path") from None
     except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(
-            f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}",
-            "it is truncated, corrupt or of another kind",
+            f"{path} is not a readable Parquet file: {reason}",
+            "it is truncated, corrupt or of another kind: move it away, or name another file",
         ) from error
-    except (ValidationError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not hold cpufit records: {_first(error)}") from error
 
 
