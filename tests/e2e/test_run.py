@@ -373,10 +373,9 @@ def test_runs_are_listed_with_how_far_they_are(tmp_path: Path) -> None:
     (tmp_path / "out" / "run-2.journal").mkdir()
     assert path.name in cpufit("list", "runs", "-o", "out", cwd=tmp_path).out
     listed = json.loads(cpufit("list", "runs", "-o", "out", "--json", cwd=tmp_path).out)
-    problems = [run["problem"] for run in listed if run["problem"]]
-    assert ["not a readable Parquet file" in problems[0], "cannot read" in problems[1]] == [
-        True
-    ] * 2
+    cut, folder = [run["problem"] for run in listed if run["problem"]]
+    assert "not a readable Parquet file" in cut
+    assert "cannot read" in folder
 
 
 def _wait_for_records(folder: Path, count: int) -> None:

@@ -23,22 +23,15 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def _entry(path: Path) -> dict[str, Any]:
+    nothing = {"suites": [], "recorded": "", "processes": 0, "done": 0, "cells": 0, "problem": ""}
+    entry = {"name": path.name, "path": str(path)} | nothing
     try:
-        return _readable(*recovered([path]))
+        return entry | _measured(*recovered([path]))
     except DataError as error:
-        return {
-            "name": path.name,
-            "path": str(path),
-            "suites": [],
-            "recorded": "",
-            "processes": 0,
-            "done": 0,
-            "cells": 0,
-            "problem": str(error),
-        }
+        return entry | {"problem": str(error)}
 
 
-def _readable(path: Path) -> dict[str, Any]:
+def _measured(path: Path) -> dict[str, Any]:
     found = store.columns([path], ["settled", "recorded_at"])
     try:
         asked = from_json(store.request_of(path), path)
@@ -47,14 +40,11 @@ def _readable(path: Path) -> dict[str, Any]:
         suites, cells = [], 0
     done = sum(bool(words) for words in found["settled"].to_pylist())
     return {
-        "name": path.name,
-        "path": str(path),
         "suites": suites,
         "recorded": max(found["recorded_at"].to_pylist(), default=""),
         "processes": found.num_rows,
         "done": done,  # cells
         "cells": cells or done,
-        "problem": "",
     }
 
 
