@@ -71,6 +71,66 @@ def test_version_1_inside_a_container(root: Path) -> None:
     assert cgroup.memory_left_bytes() == 600
 
 
+def test_the_page_cache_of_files_just_written_is_free(root: Path) -> None:
+    """Version 2: 900 of the 950 in use are files, which the kernel drops for whoever asks."""
+    stat = "anon 40\nfile 910\nshmem 10\ninactive_file 600\nactive_file 300\nunevictable 0"
+    files = {"memory.max": "1000", "memory.current": "950", "memory.stat": stat}
+    lay_out(root, "0::/\n", files)
+    assert cgroup.memory_limit_bytes() == 1000
+    assert cgroup.memory_left_bytes() == 950
+
+
+def test_version_1_counts_the_cache_of_the_groups_below(root: Path) -> None:
+    stat = "cache 5\ninactive_file 1\nactive_file 4\ntotal_inactive_file 300\ntotal_active_file 200"
+    files = {
+        "memory/memory.limit_in_bytes": "1000",
+        "memory/memory.usage_in_bytes": "900",
+        "memory/memory.stat": stat + "\nhierarchical_memory_limit 1000",
+    }
+    lay_out(root, "4:memory:/docker/abc\n0::/\n", files)
+    assert cgroup.memory_left_bytes() == 600
+
+
+def test_version_1_tells_the_limit_of_groups_that_are_not_seen(root: Path) -> None:
+    files = {
+        "memory/memory.limit_in_bytes": "9223372036854771712",
+        "memory/memory.usage_in_bytes": "400",
+        "memory/memory.stat": "total_inactive_file 100\nhierarchical_memory_limit 2000",
+    }
+    lay_out(root, "4:memory:/docker/abc\n", files)
+    assert cgroup.memory_limit_bytes() == 2000
+    assert cgroup.memory_left_bytes() == 1700
+
+
+def test_a_group_above_with_less_left_counts(root: Path) -> None:
+    """The own group has room, but a neighbour has filled the slice with what cannot be dropped."""
+    files = {
+        "a.slice/memory.max": "5000",
+        "a.slice/memory.current": "4900",
+        "a.slice/memory.stat": "anon 4600\ninactive_file 200\nactive_file 100",
+        "a.slice/b.scope/memory.max": "3000",
+        "a.slice/b.scope/memory.current": "1000",
+        "a.slice/b.scope/memory.stat": "anon 700\ninactive_file 200\nactive_file 100",
+    }
+    lay_out(root, "0::/a.slice/b.scope\n", files)
+    assert cgroup.memory_limit_bytes() == 3000
+    assert cgroup.memory_left_bytes() == 400
+
+
+def test_a_group_is_slowed_to_a_crawl_above_its_high_mark(root: Path) -> None:
+    files = {"memory.max": "max", "memory.high": "3000", "memory.current": "1000"}
+    lay_out(root, "0::/\n", files)
+    assert cgroup.memory_limit_bytes() == 3000
+    assert cgroup.memory_left_bytes() == 2000
+
+
+@pytest.mark.parametrize("stat", ["", "inactive_file", "inactive_file many", "inactive_file 9999"])
+def test_a_strange_memory_stat_never_gives_more_than_the_limit(root: Path, stat: str) -> None:
+    files = {"memory.max": "1000", "memory.current": "400", "memory.stat": stat}
+    lay_out(root, "0::/\n", files)
+    assert cgroup.memory_left_bytes() == (1000 if "9999" in stat else 600)
+
+
 def test_version_1_without_limits(root: Path) -> None:
     files = {
         "cpu/cpu.cfs_quota_us": "-1",

@@ -2,7 +2,8 @@
 
 A limit holds for a group and all below it, so the tightest from the own group up to the root
 counts. Inside a container the own group's path may be that of the host: what does not exist is
-passed over, and the root is the container's own. Source: cgroups(7), cgroup-v2.rst.
+passed over, and the root is the container's own. Source: cgroups(7), cgroup-v2.rst,
+cgroup-v1/memory.rst.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _ROOT = Path("/sys/fs/cgroup")
 _SELF = Path("/proc/self/cgroup")
 _NO_LIMIT = 1 << 60  # v1 writes the largest page-aligned number
+# Above memory.high a group is only slowed down, but to a crawl: nothing fits there.
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+_USES = ("memory.current", "memory.usage_in_bytes")
+_FILE_LISTS = ("inactive_file", "active_file")
 
 
 def memory_limit_bytes() -> int:
@@ -26,7 +31,10 @@ def memory_limit_bytes() -> int:
 
 
 def memory_left_bytes() -> int | None:
-    """Return how much more memory the process may have, None where nothing limits it."""
+    """Return how much more memory the process may have, None where nothing limits it.
+
+    Page cache that the group's processes caused is free: the kernel drops it before it refuses.
+    """
     return min((limit - used for limit, used in _memory()), default=None)
 
 
@@ -48,14 +56,37 @@ def periods() -> tuple[int, int] | None:
 
 
 def _memory() -> Iterator[tuple[int, int]]:
-    """Yield limit and use of each group that has a limit."""
-    names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+    """Yield limit and use of each group that has a limit; what the kernel can drop is not used."""
     for folder in _folders("memory"):
-        for limit_name, used_name in names:
-            with suppress(OSError, ValueError):  # 'max' is no number
-                limit, used = (int(_read(folder / name)) for name in (limit_name, used_name))
-                if limit < _NO_LIMIT:
-                    yield limit, used
+        stat = _stat(folder)
+        limits = [_number(folder / name) for name in _LIMITS]
+        limits.append(stat.get("hierarchical_memory_limit", _NO_LIMIT))  # of groups not seen here
+        used = min(_number(folder / name) for name in _USES)
+        if min(limits) < _NO_LIMIT and used < _NO_LIMIT:
+            yield min(limits), max(0, used - _droppable_bytes(stat))
+
+
+def _droppable_bytes(stat: Mapping[str, int]) -> int:
+    """Return a group's page cache of files, which makes room for whoever needs memory.
+
+    What tmpfs holds and what is locked is on other lists. In version 1 only a name with 'total_'
+    counts the groups below, as the group's use does.
+    """
+    return sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in _FILE_LISTS)
+
+
+def _stat(folder: Path) -> dict[str, int]:
+    with suppress(OSError, ValueError):
+        lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
+        return {name: int(value) for name, value in lines}
+    return {}
+
+
+def _number(path: Path) -> int:
+    """Return what a file says, more than any limit where it is missing or says 'max'."""
+    with suppress(OSError, ValueError):
+        return int(_read(path))
+    return _NO_LIMIT
 
 
 def _quotas() -> Iterator[float]:
