@@ -196,3 +196,13 @@ def test_missing_weights_of_either_format_are_named(tmp_path: Path) -> None:
     assert ".bin file" in _refused(ir)
     ir.with_suffix(".bin").unlink()
     assert ".bin file" in _refused(ir)
+
+
+def test_weights_behind_a_link_out_of_the_folder_are_named(tmp_path: Path) -> None:
+    """So a hub's cache has them."""
+    (tmp_path / "hub").mkdir()
+    path = tmp_path / "hub" / "m.onnx"
+    onnx.save(_model(), path, save_as_external_data=True, location="m.onnx_data", size_threshold=0)
+    (tmp_path / "hub" / "m.onnx_data").rename(tmp_path / "d2f0a1")
+    (tmp_path / "hub" / "m.onnx_data").symlink_to("../d2f0a1")
+    assert "a link out of its folder" in _refused(path)

@@ -112,7 +112,8 @@ def _parts(file: Path) -> list[Path]:
     """Return the file and, by the habit of its format, a second one with the weights."""
     found = []
     for part in (file, file.with_name("sense" + file.suffix)):
-        found += [part, part.with_suffix(".bin"), part.with_name(part.name + ".data")]
+        found += [part, part.with_suffix(".bin")]
+        found += [part.with_name(part.name + ending) for ending in (".data", "_data")]
     return [file, *(part for part in found[1:] if part != file and part.is_file())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -70,20 +71,29 @@ def read_cards(path: Path) -> dict[str, Model]:
     return {name: _counted(card) for name, card in cards.items()}
 
 
-def model_of_file(path: Path) -> Model:
-    """Describe a user's own model file; its numbers are read from the file when it is opened."""
+def model_of_file(path: Path, called: str = "") -> Model:
+    """Describe a user's own model file; its numbers are read from the file when it is opened.
+
+    `called` is the part of its path that tells it from others, where its name alone does not. A
+    link counts as itself: what it leads to may have neither suffix nor neighbours.
+    """
     if not path.is_file():
         raise DataError(f"no file {path}", "check the path")
     family: Family = "llm" if path.suffix.lower() == ".gguf" else "vision"
     return Model(
-        name=path.stem.lower().replace("/", "-"),
-        title=path.name,
+        name=_plain(called or path.stem),
+        title=called or path.name,
         family=family,
         parameters=0,
         macs=0,
         source=f"your file {path.name}",
-        file=str(path.resolve()),
+        file=str(path.absolute()),
     )
+
+
+def _plain(words: str) -> str:
+    """Return a name in which nothing separates: not a variant, nor the parts of a cell's id."""
+    return re.sub(r"[/@?]", "-", words.lower())
 
 
 def _read(path: Path) -> dict[str, Model]:

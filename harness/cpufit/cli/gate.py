@@ -176,6 +176,7 @@ def _setup(
 ) -> Setup:
     """Decide what is compared with what."""
     from cpufit.artifacts.cache import check_writable
+    from cpufit.plan.own import told_apart
     from cpufit.plan.request import Request, resolve
     from cpufit.run.gate import arms
     from cpufit.run.gate.road import Setup
@@ -187,7 +188,7 @@ def _setup(
             raise UsageError("--suite does not go with --against-model", "leave it away")
         plans = tuple(
             resolve(
-                Request(budget="rapid", selection=selection, files=(str(f.resolve()),))
+                Request(budget="rapid", selection=selection, files=(str(f.absolute()),))
             ).with_margins(given)
             for f in files
         )
@@ -197,7 +198,8 @@ def _setup(
             raise UsageError(
                 f"no runtime reads both {files[0].name} and {files[1].name}", "give one kind"
             )
-        return Setup(cells=contests, plans=(plans[0], plans[1]), arms=(here, here))
+        old, new = (replace(here, name=name) for name in told_apart(files))
+        return Setup(cells=contests, plans=(plans[0], plans[1]), arms=(old, new))
     plan = resolve(Request(suite=suite or SUITES, budget="rapid", selection=selection))
     plan = plan.with_margins(given)
     other = arms.other(against, place.cache)
@@ -246,7 +248,7 @@ class _Watcher:
             versions = packages(setup.arms[0].differs(setup.arms[1])) or "the same packages"
             words = f"before: {before}; after: {after} ({versions})"
         else:
-            words = f"before: {setup.cells[0][0].card}; after: {setup.cells[0][1].card}"
+            words = f"before: {before}; after: {after}"
         self._console.print(words, soft_wrap=True)
         total = len(setup.cells)
         words = f"{total} cell{'s' * (total != 1)}, {SCREEN} pairs of processes each at least"
@@ -357,12 +359,10 @@ def _told(setup: Setup, found: list[Found]) -> Verdict:
     from cpufit.run import here
 
     before, after = setup.arms
-    two_files = setup.plans[0] is not setup.plans[1]
-    names = [cell.card for cell in setup.cells[0]] if two_files else [before.name, after.name]
     host = here.describe()
     return Verdict(
-        before=names[0],
-        after=names[1],
+        before=before.name,
+        after=after.name,
         differences=before.differs(after),
         host=_host_words(host),
         found=tuple(found),

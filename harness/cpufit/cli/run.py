@@ -95,7 +95,7 @@ def run(
         suite=suite or SUITES,
         budget=budget,
         selection=selection,
-        files=tuple(str(path.resolve()) for path in files),
+        files=tuple(str(path.absolute()) for path in files),
     )
     limit = parse_size(cache_max, "--cache-max") if cache_max else None
     place = flow.Place(output=output, cache=cache_folder(cache), cache_limit_bytes=limit)

@@ -16,6 +16,7 @@ from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import MARGINS
 from cpufit.plan import cells as of_blocks
+from cpufit.plan.own import called_apart
 from cpufit.plan.scenarios import load_scenarios, with_batches
 from cpufit.plan.selection import Selection, blocks_of, check
 from cpufit.plan.usual import expanded
@@ -166,10 +167,17 @@ def _own(
     """Return the user's own models, and the cells of all."""
     models: dict[str, Model] = {}
     cells: tuple[Cell, ...] = ()
-    for path in map(Path, request.files):
-        for model in _models_in(path):
+    paths = [Path(name) for name in request.files]
+    for path, called in zip(paths, called_apart(paths), strict=True):
+        for model in _models_in(path, called):
             if model.name in models:
-                raise UsageError(f"two models are called {model.name}", "rename one of them")
+                again = model.file and model.file == models[model.name].file
+                raise UsageError(
+                    f"{path.name} is named twice"
+                    if again
+                    else f"two models are called {model.name}",
+                    "name it once" if again else "rename one of them",
+                )
             models[model.name] = model
             precisions, runtimes = _how_to_run(model, request.selection)
             cells += of_blocks.cells_of_own(
@@ -193,13 +201,13 @@ def _refuse_what_does_not_apply(request: Request) -> None:
             )
 
 
-def _models_in(path: Path) -> tuple[Model, ...]:
+def _models_in(path: Path, called: str) -> tuple[Model, ...]:
     if path.suffix.lower() == _CARDS:
         return tuple(read_cards(path).values())
     if not reading(path.suffix):
         endings = ", ".join((*suffixes(), _CARDS))
         raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
-    return (model_of_file(path),)
+    return (model_of_file(path, called),)
 
 
 def _how_to_run(

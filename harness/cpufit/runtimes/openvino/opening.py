@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _REASON_CHARS = 200
 _HINTS = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
 _UNRECORDED = {"SUPPORTED_PROPERTIES", "NETWORK_NAME", "LOG_LEVEL"}  # lists and labels, no settings
+_OUTSIDE = "which is outside the base directory"
 _NOISE = re.compile(r"\s*(Exception from |Check '.*' failed at |FrontEnd API failed|Summary:)")
 
 
@@ -111,6 +112,8 @@ def explained(artifact: Artifact) -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """Shorten OpenVINO's message to what a user can act on: one line, no source positions."""
+    if _OUTSIDE in str(error):
+        return "its weights are a link out of its folder, which openvino does not follow"
     lines = [line for line in str(error).splitlines() if not _NOISE.match(line)]
     text = " ".join(" ".join(lines).split())
     return text if len(text) <= _REASON_CHARS else text[: _REASON_CHARS - 3] + "..."
@@ -118,6 +121,8 @@ def reason_of(error: Exception) -> str:
 
 def _remedy(error: Exception) -> str:
     text = str(error)
+    if _OUTSIDE in text:
+        return "copy the folder with `cp -rL`, and measure the copy"
     if "externally stored" in text:
         return "put the file with the external weights, whole, beside the model"
     if "No conversion rule" in text:
