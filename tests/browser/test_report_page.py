@@ -24,6 +24,10 @@ QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
     " --disable-background-networking --disable-component-update --disable-sync"
 ).split()
+DRAWN = """() => Promise.race([
+    new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true)))),
+    new Promise(late => setTimeout(late, 10_000, false)),
+])"""
 COLUMN = {key: index for index, (key, _, _) in enumerate(cells.COLUMNS)}
 
 pytestmark = [
@@ -68,19 +72,31 @@ class Visit:
     def __init__(self, browser: Browser, report: Path) -> None:
         self.trouble: list[str] = []
         self.report = report.as_uri()
-        self.page: Page = browser.new_page(viewport={"width": 1280, "height": 900})
-        self.page.on("console", lambda message: self.trouble.append(message.text))
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.trouble.append(dialog.message))
-        self.page.on("request", lambda request: self._check(request.url))
-        self.page.goto(self.report)
+        self.browser = browser
+        self.page = self._open(1280, 900)
+
+    def _open(self, width: int, height: int) -> Page:
+        """Open the report; a busy Chromium may never draw a page, so it gets two more tries."""
+        for _ in range(3):
+            page = self.browser.new_page(viewport={"width": width, "height": height})
+            page.on("console", lambda message: self.trouble.append(message.text))
+            page.on("pageerror", lambda error: self.trouble.append(str(error)))
+            page.on("dialog", lambda dialog: self.trouble.append(dialog.message))
+            page.on("request", lambda request: self._check(request.url))
+            page.goto(self.report)
+            if page.evaluate(DRAWN):
+                return page
+            page.close()
+        raise AssertionError("three pages were never drawn")
 
     def _check(self, url: str) -> None:
         if url != self.report and not url.startswith("data:"):
             self.trouble.append(url)
 
-    def resize(self, width: int) -> None:
-        self.page.set_viewport_size({"width": width, "height": 844})
+    def at(self, width: int) -> None:
+        """Open the report anew at a width; a live page that is resized may lose its next frame."""
+        self.page.close()
+        self.page = self._open(width, 844)
 
     def column(self, key: str) -> list[str]:
         """Return the text of one column of the visible measured rows."""
@@ -210,7 +226,7 @@ def test_markup_of_users_is_shown_as_text(visit: Visit) -> None:
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
 def test_page_never_scrolls_sideways(visit: Visit, width: int) -> None:
-    visit.resize(width)
+    visit.at(width)
     visit.page.locator("#table > tbody > tr > th button").nth(3).click()
     for details in visit.page.locator("main details").all():
         details.locator("summary").first.click()
@@ -236,7 +252,7 @@ def test_cosines_sort_and_the_bad_one_is_first(visit: Visit) -> None:
 def test_wide_tables_scroll_in_their_own_box_on_a_phone(
     visit: Visit, table: str, width: int
 ) -> None:
-    visit.resize(width)
+    visit.at(width)
     box = visit.page.locator(f".scroll:has(> {table})").first
     assert box.evaluate("found => found.scrollWidth > found.clientWidth")
     assert box.evaluate("found => found.getBoundingClientRect().right") <= width
@@ -250,7 +266,7 @@ def test_wide_tables_scroll_in_their_own_box_on_a_phone(
 
 
 def test_phone_shows_cards_with_labels(visit: Visit) -> None:
-    visit.resize(390)
+    visit.at(390)
     rows = visit.page.locator("#table > tbody > tr:not(.unmeasured)")
     box = rows.first.bounding_box()
     assert box is not None
@@ -266,7 +282,7 @@ def test_phone_shows_cards_with_labels(visit: Visit) -> None:
 
 
 def test_figure_text_is_legible_on_a_phone(visit: Visit) -> None:
-    visit.resize(390)
+    visit.at(390)
     texts = visit.page.locator("figure svg text")
     heights = texts.evaluate_all("found => found.map(t => t.getBoundingClientRect().height)")
     assert min(heights) >= 10
