@@ -279,6 +279,50 @@ def test_missing_and_short_external_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "m.data").unlink()
     with pytest.raises(DataError, match=r"m.data, which is missing; put m.data beside m.onnx"):
         onnx_file.inspect(path, MODEL)
+    onnx.save(_encoder(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    path.write_bytes(path.read_bytes().replace(b"m.data", b"m\x00data"))
+    with pytest.raises(DataError, match="which is missing"):
+        onnx_file.inspect(path, MODEL)
+
+
+@pytest.mark.parametrize("location", ["../w", "/etc/hostname", "a/../../w", "..", "./../w"])
+@pytest.mark.parametrize("place", ["initializer", "sparse", "attribute", "function"])
+def test_weights_outside_of_the_folder_are_never_looked_for(
+    tmp_path: Path, location: str, place: str
+) -> None:
+    (tmp_path / "w").write_bytes(b"of somebody else")
+    (tmp_path / "in").mkdir()
+    model = _encoder()
+    node = helper.make_node("Constant", [], ["c"], value=TensorProto(dims=[1], data_type=F32))
+    if place == "function":
+        made = model.functions.add(name="f", domain="own")
+        made.node.append(node)
+        tensor = made.node[0].attribute[0].t
+    elif place == "attribute":
+        model.graph.node.append(node)
+        tensor = model.graph.node[-1].attribute[0].t
+    elif place == "sparse":
+        tensor = model.graph.sparse_initializer.add().values
+    else:
+        tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    path = tmp_path / "in" / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=r"m\.onnx wants weights from outside of its folder"):
+        onnx_file.inspect(path, MODEL)
+
+
+@pytest.mark.parametrize("offset", ["", "-1", "many", "9" * 5000, "²"])
+def test_an_offset_that_is_no_number_ends_in_no_traceback(tmp_path: Path, offset: str) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(_encoder(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        entry.value = offset if entry.key == "offset" else entry.value
+    path.write_bytes(model.SerializeToString())
+    assert onnx_file.inspect(path, MODEL).parameters == 77 * 8
 
 
 def test_what_nobody_can_run_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import onnx
@@ -62,6 +63,7 @@ _PER_PIXEL = frozenset(
     ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "Pad", "QuantizeLinear", "DequantizeLinear")
 )
 _PASSING = frozenset(("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"))
+_DIGITS = 20  # of a file offset, at most
 
 
 def inspect(file: Path, model: Model) -> Built:
@@ -136,7 +138,7 @@ def _check(proto: onnx.ModelProto, file: Path) -> None:
             f"{file.name} is of opset {_opset(proto)}, newer than the {newest} known here",
             "update onnx and the runtime, or export the model for an older opset",
         )
-    for tensor, _ in _constants(proto.graph):
+    for tensor in _tensors(proto):
         _check_external(tensor, file)
 
 
@@ -144,15 +146,31 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> None:
     if tensor.data_location != Tensor.EXTERNAL:
         return
     place = {entry.key: entry.value for entry in tensor.external_data}
-    beside = file.parent / place.get("location", "")
+    location = PurePosixPath(place.get("location", ""))
+    if location.is_absolute() or ".." in location.parts:
+        raise DataError(
+            f"{file.name} wants weights from outside of its folder",
+            "export it with weights beside it",
+        )
+    beside = file.parent / location
     remedy = f"put {beside.name} beside {file.name}"
-    if not beside.is_file():
+    try:
+        held = beside.stat().st_size if beside.is_file() else -1
+    except OSError:  # no name of a file
+        held = -1
+    if held < 0:
         raise DataError(f"{file.name} keeps its weights in {beside.name}, which is missing", remedy)
-    end = int(place.get("offset", 0)) + int(place.get("length", 0))
-    if beside.stat().st_size < end:
+    end = _count(place.get("offset")) + _count(place.get("length"))
+    if held < end:
         raise DataError(
             f"{beside.name}, the weights of {file.name}, is cut short", remedy + " again"
         )
+
+
+def _count(text: str | None) -> int:
+    """Return a number of an external tensor; what is none passes here, no runtime reads it."""
+    plain = text is not None and text.isascii() and text.isdecimal() and len(text) < _DIGITS
+    return int(text) if text and plain else 0
 
 
 def _opset(proto: onnx.ModelProto) -> int:
@@ -183,6 +201,18 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, str]]
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.HasField("t"):
                     yield attribute.t, node.output[0]
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of the file, wherever a runtime may look for one."""
+    for body in (proto.graph, *proto.functions):
+        for inner in _graphs(body):
+            yield from getattr(inner, "initializer", ())
+            for sparse in getattr(inner, "sparse_initializer", ()):
+                yield from (sparse.values, sparse.indices)
+            for attribute in (a for node in inner.node for a in node.attribute):
+                sparse = attribute.sparse_tensor
+                yield from (attribute.t, *attribute.tensors, sparse.values, sparse.indices)
 
 
 # ------------------------------------------------------------------------------------- the numbers
