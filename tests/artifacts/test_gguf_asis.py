@@ -39,6 +39,10 @@ TINY = Decoder(
 )
 
 
+def precision_of(file: Path) -> Precision:
+    return asis.precision_of(file, model_of_file(file))
+
+
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     folder = tmp_path_factory.mktemp("gguf")
@@ -106,7 +110,7 @@ def test_our_own_files_describe_themselves(
     )
     assert "context 512 tokens" in built.notes[0]
     assert asis.estimate_bytes(request(file)) == file.stat().st_size
-    assert asis.precision_of(file) == precision
+    assert precision_of(file) == precision
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +134,7 @@ def test_precision_is_the_nearest(tmp_path: Path, kind: str, expected: Precision
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert asis.precision_of(file) == expected
+    assert precision_of(file) == expected
 
 
 def test_cache_size_follows_the_header(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_vocabulary_is_no_model(tmp_path: Path) -> None:
     writer.write_ti_data_to_file()
     writer.close()
     with pytest.raises(DataError, match="holds no weights"):
-        asis.precision_of(tmp_path / "v.gguf")
+        precision_of(tmp_path / "v.gguf")
 
 
 def test_encoders_are_refused(tmp_path: Path) -> None:
@@ -182,7 +186,7 @@ def test_encoders_are_refused(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(DataError, match="is an encoder; name a model that generates"):
-        asis.precision_of(tmp_path / "e.gguf")
+        precision_of(tmp_path / "e.gguf")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 20, 100, 900, 5000, -20_000, -32])
@@ -218,7 +222,7 @@ def test_endless_array_is_refused_at_once(tmp_path: Path, kind: int) -> None:
     key = struct.pack("<Q1s", 1, b"k") + struct.pack("<IIQ", 9, kind, 2**60)
     file.write_bytes(struct.pack("<IIQQ", ggml.GGUF_MAGIC, 3, 0, 1) + key + bytes(1000))
     with pytest.raises(DataError, match="is no whole GGUF file"):
-        asis.precision_of(file)
+        precision_of(file)
 
 
 def test_cut_says_how_much_is_there(tmp_path: Path) -> None:
@@ -226,7 +230,7 @@ def test_cut_says_how_much_is_there(tmp_path: Path) -> None:
     whole = file.stat().st_size
     file.write_bytes(file.read_bytes()[:-12])
     with pytest.raises(DataError, match=f"it holds {whole - 12} B of {whole} B"):
-        asis.precision_of(file)
+        precision_of(file)
 
 
 def test_missing_and_unreadable_files(tmp_path: Path, make: Make) -> None:
@@ -248,7 +252,7 @@ def test_timings_go_to_the_fake_runtime(tmp_path: Path) -> None:
     file = tmp_path / "timings.json"
     file.write_text(json.dumps({"infer_ms": 1}))
     built = asis.build(request(file), tmp_path)
-    assert (built.file, built.format, asis.precision_of(file)) == (file, "timings", "fp32")
+    assert (built.file, built.format, precision_of(file)) == (file, "timings", "fp32")
     file.write_text("{")
     with pytest.raises(DataError, match="is not valid JSON"):
         asis.build(request(file), tmp_path)

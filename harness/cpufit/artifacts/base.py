@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - read by pydantic
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from cpufit.schema import Input  # noqa: TC001 - likewise
 
-    from cpufit.schema import Input, Order
+if TYPE_CHECKING:
+    from cpufit.schema import Order
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,15 @@ traceback.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pydantic_core
 from pydantic import TypeAdapter
 
+from cpufit import confined
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError
 from cpufit.measuring import around, procedures
@@ -34,12 +32,11 @@ if TYPE_CHECKING:
     Say = Callable[[Message], None]
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Do the job on stdin; the pipe's file descriptor is the only argument."""
-    _die_with_parent()
+    confined.expendable()
     with open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
         job = _JOB.validate_json(sys.stdin.buffer.readline())
         _do(job, lambda message: _send(pipe, message))
@@ -120,12 +117,6 @@ def from_core_to_core(turns: Iterable[bytes]) -> Iterator[bytes]:
 def _send(pipe: BinaryIO, message: Message) -> None:
     pipe.write(pydantic_core.to_json(message, inf_nan_mode="constants") + b"\n")
     pipe.flush()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when the parent dies, however that happens."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def _how_to_run(
     """Return precisions and runtimes to choose from; a card's are what most people deploy."""
     if model.file:
         path = Path(model.file)
-        return (precision_of(path),), reading(path.suffix)
+        return (precision_of(path, model),), reading(path.suffix)
     usual: Precision = "int4" if model.family == "llm" else "int8"
     precisions = PRECISIONS if selection.precisions else (usual,)
     wanted = selection.runtimes

@@ -194,7 +194,7 @@ def _precision(asked: Asked, model: Model) -> Precision:
     if not model.file:
         usual = "int4" if model.family == "llm" else "int8"
         return cast("Precision", asked.precision or usual)
-    own = precision_of(Path(model.file))
+    own = precision_of(Path(model.file), model)
     if asked.precision not in ("", own):
         problem = f"{Path(model.file).name} holds {own}, not {asked.precision}"
         raise UsageError(problem, "leave the precision away")

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from cpufit import confined
 from cpufit.schema import Job, Message, Outcome
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 _JOB = TypeAdapter(Job)
 _MESSAGE = TypeAdapter(Message)
-# What a runtime may see of the user's environment; all else would make runs differ.
-_ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME")
-# The same hash order everywhere, and no runtime that reports home while it is measured.
-_FIXED = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "ORT_DISABLE_TELEMETRY": "1"}
 _CHUNK = 1 << 16
 _LOG_TAIL = 16_000
 _UNLOAD_S = 10.0  # a child that has said its last word may still unload a model
@@ -59,9 +56,8 @@ class Reply:
 
 def environment(interpreter: Interpreter = HERE) -> dict[str, str]:
     """Return the child's whole environment."""
-    kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
     path = {"PYTHONPATH": interpreter.path} if interpreter.path else {}
-    return {**kept, **_FIXED, **path}
+    return confined.environment() | path
 
 
 def ask(

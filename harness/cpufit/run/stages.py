@@ -92,7 +92,19 @@ def built(cell: Cell, order: Order, road: Road) -> Artifact | Ended:
     if artifact is not None:
         return artifact
     road.say("making the artifact")
-    reply = child.ask(Make(order=order, cache=str(place.cache)), _BUILD_TIMEOUT_S, road.say)
+    made = _make(order, road)
+    if isinstance(made, Ended):
+        return made
+    problem = fit.too_large_to_run(options, made, order)  # now its inputs and its cache are known
+    return Ended(problem, made) if problem else made
+
+
+def _make(order: Order, road: Road) -> Artifact | Ended:
+    """Have the artifact made, in a process of its own; nothing is made of a file as it is."""
+    if order.builder == "asis":  # which a process of its own has read
+        return cache.make(order, road.place.cache)
+    job = Make(order=order, cache=str(road.place.cache))
+    reply = child.ask(job, _BUILD_TIMEOUT_S, road.say)
     return reply.artifact or Ended(_outcome(reply), log=reply.log)
 
 

@@ -1,0 +1,134 @@
+"""The process that reads a model file: a pickled (file, model) on stdin, JSON on stdout.
+
+It takes from its limits on what it may read, so that no file is worth more memory or time.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from dataclasses import asdict, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from cpufit import confined, plain
+from cpufit.artifacts.asis import apart
+from cpufit.errors import CpufitError, DataError, UnsupportedError
+from cpufit.runtimes import suffixes
+from cpufit.units import MIB, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cpufit.artifacts.base import Built
+    from cpufit.precisions import Precision
+    from cpufit.schema import Input, Model
+
+MEMORY_BYTES = 256 * MIB  # beside the interpreter and a map of the file
+_INSPECTORS = {
+    ".gguf": "gguf_file",
+    ".json": "timings_file",
+    ".onnx": "onnx_file",
+    ".xml": "ir_file",
+}
+_MOST = 2**62  # of any figure: results hold 64 bits
+_MOST_INPUTS, _MOST_AXES, _MOST_NAME = 1000, 64, 1000
+_MOST_NOTES = 100
+
+
+class Inspector(Protocol):
+    """A module of this package that reads what a kind of file says about itself."""
+
+    def inspect(self, file: Path, model: Model) -> Built:
+        """Describe the file; raise DataError where it is damaged, or of another kind."""
+
+    def precision_of(self, file: Path) -> Precision:
+        """Return the precision nearest to the file's number formats; raise as `inspect`."""
+
+
+def main() -> None:
+    """Say what the file says of itself."""
+    confined.expendable()
+    file, model = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    sys.stdout.write(json.dumps(_answer(file, model), default=str))
+
+
+def _answer(file: Path, model: Model) -> dict[str, Any]:
+    try:
+        inspector = _inspector(file)
+        confined.confine(MEMORY_BYTES + file.stat().st_size, apart.CPU_S, apart.ANSWER_BYTES)
+    except CpufitError as error:
+        return dict.fromkeys(("precision", "built"), _problem(error))
+    return {
+        "precision": _or_problem(file, lambda: inspector.precision_of(file)),
+        "built": _or_problem(file, lambda: asdict(bounded(inspector.inspect(file, model)))),
+    }
+
+
+def _inspector(file: Path) -> Inspector:
+    name = _INSPECTORS.get(file.suffix.lower())
+    if name is None:
+        raise DataError(
+            f"cannot tell what kind of model {file.name} is",
+            f"name it by its kind: {', '.join(suffixes())}",
+        )
+    return cast("Inspector", import_module(f"cpufit.artifacts.asis.{name}"))
+
+
+def _or_problem(file: Path, ask: Callable[[], object]) -> object:
+    try:
+        return ask()
+    except CpufitError as error:
+        return _problem(error)
+    except MemoryError:
+        problem = f"{file.name} takes more than {size(MEMORY_BYTES)} of memory to be described"
+        return _problem(DataError(problem, apart.NO_MODEL))
+
+
+def _problem(error: CpufitError) -> dict[str, str]:
+    words = {"problem": plain.line(error.problem), "remedy": plain.line(error.remedy)}
+    return {"kind": type(error).__name__, **words}
+
+
+def bounded(built: Built) -> Built:
+    """Return it with its words as plain lines; raise DataError where no model is like that."""
+    name = built.file.name
+    for what, count in (
+        ("parameters", built.parameters),
+        ("bytes of KV cache a token", built.kv_bytes_per_token),
+    ):
+        if not 0 <= count <= _MOST:
+            raise DataError(f"{name} says it has absurdly many {what}", apart.NO_MODEL)
+    if len(built.inputs) > _MOST_INPUTS:
+        raise UnsupportedError(
+            f"{name} has {len(built.inputs):,} inputs, more than the {_MOST_INPUTS:,} that can be "
+            "filled in",
+            "export the model with fewer",
+        )
+    for one in built.inputs:
+        _check_input(one, name)
+    return replace(
+        built,
+        format=plain.line(built.format),
+        recipe=plain.line(built.recipe),
+        notes=tuple(map(plain.line, built.notes[:_MOST_NOTES])),
+    )
+
+
+def _check_input(one: Input, name: str) -> None:
+    sizes = [axis for axis in one.shape if isinstance(axis, int)]
+    if len(one.shape) > _MOST_AXES or any(not 0 <= axis <= _MOST for axis in sizes):
+        raise UnsupportedError(
+            f"input {plain.line(one.name, 80)} of {name} has an absurd shape", apart.NO_MODEL
+        )
+    if len(one.name) > _MOST_NAME or not one.name.isprintable():
+        raise UnsupportedError(
+            f"{name} has an input called {plain.line(one.name, 80)!r}",
+            "export the model with a name of up to 1,000 letters for it",
+        )
+
+
+if __name__ == "__main__":
+    main()
