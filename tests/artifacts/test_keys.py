@@ -37,7 +37,8 @@ KEYS: tuple[tuple[str, Precision, str, str], ...] = (
         "efficientnet-lite0@prune30-int8-bb4b65fe15db0bce",
     ),
     ("gemma-2b", "q4_0", "llama.cpp", "gemma-2b-q4_0-209722a7b896c3a3"),
-    ("minigpt4-light", "int4", "llama.cpp", "minigpt4-light-int4-f9dfe6812a17befd"),
+    ("minigpt4-light", "int8", "llama.cpp", "minigpt4-light-int8-cbb031f60b9c840d"),
+    ("phi-3-mini", "int8", "llama.cpp", "phi-3-mini-int8-5841fdffb95f54f1"),
 )
 
 
@@ -48,6 +49,22 @@ def test_keys_are_those_of_the_first_version(
     monkeypatch.setattr(cache, "_version", lambda package: "1")
     order = order_of(pick(name), precision, runtime, "synthetic", Path())
     assert cache.key_of(order) == key
+
+
+# Made with other bytes since.
+CHANGED: tuple[tuple[str, Precision, str, str], ...] = (
+    # Fused projections were Q5_K in all blocks.
+    ("minigpt4-light", "int4", "llama.cpp", "minigpt4-light-int4-f9dfe6812a17befd"),
+    ("phi-3-mini", "int4", "llama.cpp", "phi-3-mini-int4-6adcd15604ea9ab0"),
+)
+
+
+@pytest.mark.parametrize(("name", "precision", "runtime", "key"), CHANGED)
+def test_other_bytes_have_another_key(
+    name: str, precision: Precision, runtime: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_version", lambda package: "1")
+    assert cache.key_of(order_of(pick(name), precision, runtime, "synthetic", Path())) != key
 
 
 @dataclass(frozen=True)

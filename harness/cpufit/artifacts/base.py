@@ -30,6 +30,7 @@ class Builder(Protocol):
 
     `NAME` and `VERSION` enter the cache key: never change the one, raise the other when the bytes
     of any artifact change. A moved builder keeps its name, so that nobody's cache is made anew.
+    Where only some of its artifacts changed, a function `version_of(order)` tells them apart.
     """
 
     NAME: str

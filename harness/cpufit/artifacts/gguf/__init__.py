@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cpufit.artifacts.base import Built
 from cpufit.artifacts.gguf import decoders, encoders
-from cpufit.artifacts.gguf.architectures import notes
+from cpufit.artifacts.gguf.architectures import is_70b, notes
 from cpufit.artifacts.gguf.mix import mix_of
 from cpufit.artifacts.gguf.sight import write_sight
 from cpufit.artifacts.gguf.write import file_bytes, write
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "cpufit.artifacts.gguf"
 VERSION = 2
+_VALUES_VERSION = 3  # of Q4_K_M where the values' formats were others once
 
 
 def build(order: Order, folder: Path) -> Built:
@@ -54,6 +55,13 @@ def build_decoder(file: Path, name: str, decoder: Decoder, mix: Mix) -> Built:
         kv_bytes_per_token=decoder.kv_bytes_per_token,
         notes=notes(decoder),
     )
+
+
+def version_of(order: Order) -> int:
+    """Return the version of its bytes."""
+    decoder = order.model.decoder
+    changed = order.precision == "int4" and decoder and (decoder.fused_qkv or is_70b(decoder))
+    return _VALUES_VERSION if changed else VERSION
 
 
 def estimate_bytes(order: Order) -> int:

@@ -73,6 +73,14 @@ def rotates_neighbours(decoder: Decoder) -> bool:
     return decoder.arch == "llama"
 
 
+def is_70b(decoder: Decoder) -> bool:
+    """Whether llama.cpp takes it for one of the 70B models, whose few values get more bits."""
+    shared = decoder.arch == "qwen2" or (
+        decoder.arch == "llama" and decoder.heads != decoder.kv_heads
+    )
+    return shared and decoder.layers == 80
+
+
 def notes(decoder: Decoder) -> tuple[str, ...]:
     """Return what llama.cpp does otherwise than the published model."""
     if not decoder.sliding_window:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from cpufit.artifacts.gguf.architectures import check, describe, rotates_neighbours
+from cpufit.artifacts.gguf.architectures import check, describe, is_70b, rotates_neighbours
 from cpufit.artifacts.gguf.formats import rounded, stored_bytes
 from cpufit.artifacts.gguf.mix import type_of
 from cpufit.artifacts.gguf.write import Entry, Header
@@ -35,9 +35,12 @@ def header(name: str, decoder: Decoder, mix: Mix) -> Header:
 def entries(name: str, decoder: Decoder, mix: Mix) -> list[Entry]:
     """Return the tensors in file order; `name` seeds the weights."""
     rounding = _Rounding(name)
+    kind_of = partial(
+        type_of, mix=mix, layers=decoder.layers, tied=decoder.tied, is_70b=is_70b(decoder)
+    )
     found = []
     for tensor in tensors(decoder):
-        kind = type_of(tensor, mix, layers=decoder.layers, tied=decoder.tied)
+        kind = kind_of(tensor)
         if rotates_neighbours(decoder) and tensor.role in ("attn_q", "attn_k"):
             put = partial(rounding.put_interleaved, tensor, kind, decoder.head_dim)
         else:

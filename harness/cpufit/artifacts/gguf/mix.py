@@ -1,7 +1,7 @@
 """Which number format each tensor gets: the mixtures of llama.cpp's own quantiser.
 
-Source: `src/llama-quant.cpp` of llama.cpp. Vectors and tables of positions and token types stay F32
-in all of them.
+Source: `src/llama-quant.cpp` of llama.cpp, of which `tests/artifacts/test_gguf_mix.py` asks the
+installed one. Vectors and tables of positions and token types stay F32 in all of them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _PRECISIONS: dict[Precision, Mix] = {
     "int4": Q4_K_M,
 }
 _PLAIN = (Type.F16, Type.BF16, Type.Q8_0)  # every matrix gets the same, the head too
+_VALUES = ("attn_v", "attn_qkv")
 _TABLES = ("position_embd", "token_types")
 # Super-blocks hold 256 weights of a row; rows that do not divide get the nearest 32-weight format.
 _FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
@@ -56,7 +57,7 @@ def mix_of(precision: Precision) -> Mix:
     return _PRECISIONS[precision]
 
 
-def type_of(tensor: Tensor, mix: Mix, *, layers: int, tied: bool) -> Type:
+def type_of(tensor: Tensor, mix: Mix, *, layers: int, tied: bool, is_70b: bool = False) -> Type:
     """Return the number format of `tensor` in a model of so many blocks."""
     if len(tensor.shape) == 1 or tensor.role in _TABLES:
         return Type.F32
@@ -66,7 +67,7 @@ def type_of(tensor: Tensor, mix: Mix, *, layers: int, tied: bool) -> Type:
     elif tensor.role == head:
         wanted = Type.Q6_K
     else:
-        wanted = _q4_k_m(tensor, layers) if mix is Q4_K_M else mix.base
+        wanted = _q4_k_m(tensor, layers, is_70b=is_70b) if mix is Q4_K_M else mix.base
     return _fitting(wanted, tensor.shape[0])
 
 
@@ -79,12 +80,11 @@ def _fitting(wanted: Type, row: int) -> Type:
     return Type.F16
 
 
-def _q4_k_m(tensor: Tensor, layers: int) -> Type:
-    if tensor.role == "attn_qkv":
-        return Type.Q5_K
-    if tensor.role in ("attn_v", "ffn_down") and _more_bits(tensor.block, layers):
+def _q4_k_m(tensor: Tensor, layers: int, *, is_70b: bool) -> Type:
+    """Give more bits to what suffers most, in some blocks; a fused projection holds values too."""
+    if tensor.role in (*_VALUES, "ffn_down") and _more_bits(tensor.block, layers):
         return Type.Q6_K
-    return Type.Q4_K
+    return Type.Q5_K if is_70b and tensor.role in _VALUES else Type.Q4_K
 
 
 def _more_bits(block: int, layers: int) -> bool:
