@@ -58,7 +58,9 @@ def test_undecided_is_not_called_over_or_under(settings: Settings) -> None:
     few = with_values(samples.llm_records(128)[0], *[300.0] * 5)
     nearest = drawn.seen([few], settings).hosts[0].picks[0]
     assert nearest.what == "No language model is surely under the threshold"
-    assert nearest.why == "nearest: TTFT at 128 tokens 300 ms (p50), undecided with 5 samples"
+    assert (
+        nearest.why == "nearest: TTFT at 128 tokens 300 ms (p50), undecided: 5 samples are too few"
+    )
 
 
 def test_cell_words_of_batched_decoding(settings: Settings) -> None:

@@ -69,3 +69,37 @@ def test_a_quota_is_the_containers_nature_and_no_disturbance() -> None:
 @given(st.dictionaries(st.sampled_from(sorted(QUIET)), st.floats(0, 1e9)), st.floats(0, 256))
 def test_whatever_a_host_shows_can_be_judged(noise: dict[str, float], cores: float) -> None:
     assert all(words for words in disturbance.reasons(noise, cores))
+
+
+@pytest.mark.parametrize(
+    ("change", "factor"),
+    [
+        ({}, 1.0),
+        ({"foreign_s": 0.25}, 1.1 / (1 - 0.26)),
+        ({"foreign_s": 1.0}, disturbance.MOST_SLOWED),
+        ({"mhz_after": 1500.0}, 2.0 / (1 - 0.03)),
+        ({"hash_ns_after": 2e5}, 2.0 / (1 - 0.03)),
+        ({"heat_throttles": 1.0}, disturbance.MOST_SLOWED),
+        ({"major_faults": 100.0}, disturbance.MOST_SLOWED),
+        ({"suspended_s": 30.0}, disturbance.MOST_SLOWED),
+    ],
+)
+def test_how_much_a_disturbance_explains(change: dict[str, float], factor: float) -> None:
+    assert disturbance.slowdown(QUIET | change, 2, 0.5) == pytest.approx(factor, rel=0.03)
+
+
+@given(
+    count=st.integers(1, 40),
+    hit=st.floats(0.5, 1.0),
+    lost=st.floats(0.05, 5.0),
+    share=st.sampled_from([0.5, 0.1]),
+)
+def test_other_work_never_explains_less_than_it_can_have_done(
+    count: int, hit: float, lost: float, share: float
+) -> None:
+    """Work that stops `hit` of equal samples of 1 s for `lost` s each, and so their percentile."""
+    stopped = max(round(count * hit), 1)
+    noise = QUIET | {"wall_s": count + stopped * lost, "foreign_s": stopped * lost}
+    if disturbance.reasons(noise, 1):
+        most = min(1 + lost, disturbance.MOST_SLOWED)
+        assert disturbance.slowdown(noise, 1, share) >= most * (1 - 1e-9)

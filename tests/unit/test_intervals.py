@@ -72,8 +72,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(processes: int, most: 
     assert 0.95 <= held / 2000 <= most
 
 
-def _verdict(found: list[list[float]], *, disturbed: bool = False) -> str:
-    return intervals.judge(found, 500 * MS, 0.9, 0.99, disturbed=disturbed)
+def _verdict(found: list[list[float]], slowdown: float = 1.0) -> str:
+    return intervals.judge(found, 500 * MS, 0.9, 0.99, slowdown)
 
 
 def test_far_from_the_threshold_a_handful_of_samples_is_enough() -> None:
@@ -98,9 +98,12 @@ def test_one_process_is_judged_by_its_samples() -> None:
 
 def test_what_is_disturbed_is_over_only_where_that_could_not_be_the_reason() -> None:
     assert _verdict([[900 * MS], [950 * MS], [920 * MS]]) == "over"
-    assert _verdict([[900 * MS], [950 * MS], [920 * MS]], disturbed=True) == "undecided"
-    assert _verdict([[9000 * MS], [9500 * MS], [9200 * MS]], disturbed=True) == "over"
-    assert _verdict([[90 * MS], [95 * MS], [92 * MS]], disturbed=True) == "under"
+    assert _verdict([[900 * MS], [950 * MS], [920 * MS]], 1.8) == "over"
+    assert _verdict([[900 * MS], [950 * MS], [920 * MS]], 1.9) == "undecided"
+    assert _verdict([[90 * MS], [95 * MS], [92 * MS]], 4.0) == "under"
+    one_bad_tail = [[400 * MS] * 8 + [5000 * MS] * 92] * 3
+    assert _verdict(one_bad_tail, 4.0) == "over"
+    assert _verdict([[510 * MS] * 80 + [5000 * MS] * 20] * 3, 1.2) == "undecided"
 
 
 @given(Processes)
@@ -117,6 +120,6 @@ def test_a_bound_says_what_the_verdict_says() -> None:
     assert bound.centre == pytest.approx(420 * MS, rel=0.01)
     for threshold in (0.99 * bound.low, bound.centre, 1.01 * bound.high):
         assert bound.against(threshold) == intervals.judge(processes, threshold, 0.9, 0.99)
-    assert bound.against(0.99 * bound.low, disturbed=True) == "undecided"
-    assert bound.against(bound.low / 4, disturbed=True) == "over"
+    assert bound.against(0.99 * bound.low, 1.5) == "undecided"
+    assert bound.against(bound.low / 4, 4.0) == "over"
     assert intervals.bound([5.0], 0.99).against(5_000) == "undecided"

@@ -90,7 +90,7 @@ class Metric:
         return self.figure / self.threshold if self.threshold else 0.0
 
 
-def summed_up(every: Sequence[Series], levels: Levels, *, disturbed: bool) -> Metric:
+def summed_up(every: Sequence[Series], levels: Levels, slowdown: float) -> Metric:
     """Sum up one series of every process that counts."""
     series = every[0]
     processes = [np.sort(one.values) for one in every]  # once: thousands of cells have many samples
@@ -109,10 +109,7 @@ def summed_up(every: Sequence[Series], levels: Levels, *, disturbed: bool) -> Me
         p99=percentiles.supported_percentile(pooled, 0.99, confidence),
         rate=_rate(series.items, pooled) if series.unit == "ns" else 0.0,
         verdicts=tuple(
-            (
-                level,
-                intervals.judge(processes, level.most_ns, share, confidence, disturbed=disturbed),
-            )
+            (level, intervals.judge(processes, level.most_ns, share, confidence, slowdown))
             for level in applying
         ),
     )

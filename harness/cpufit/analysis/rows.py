@@ -52,6 +52,10 @@ class Row:
         """Whether disturbed processes are among those that count, for want of better ones."""
         return _any_of(self.disturbances, self.used)
 
+    def slowdown(self, share: float) -> float:
+        """How many times slower a disturbance may have made that share of its samples."""
+        return _slowdown(self.used, share)
+
     @property
     def label(self) -> str:
         """What a person calls the cell: 'Mistral 7B INT4 on llama.cpp, synthetic weights'."""
@@ -137,8 +141,14 @@ def _row(records: tuple[Record, ...], levels: Levels) -> Row:
         records=records,
         used=used,
         disturbances=disturbances,
-        metrics=_metrics(used, levels, disturbed=_any_of(disturbances, used)),
+        metrics=_metrics(used, levels, _slowdown(used, 0.5)),
     )
+
+
+def _slowdown(used: Iterable[Record], share: float) -> float:
+    """Return how much slower than it is the most disturbed process may look."""
+    found = (disturbance.slowdown(r.outcome.noise, r.host.logical_cores, share) for r in used)
+    return max(found, default=1.0)
 
 
 def _any_of(disturbances: Mapping[int, object], records: Iterable[Record]) -> bool:
@@ -152,10 +162,10 @@ def _used(records: Sequence[Record], disturbances: Mapping[int, object]) -> tupl
     return quiet if len(quiet) >= min(FEWEST_QUIET, len(measured)) else measured
 
 
-def _metrics(used: Sequence[Record], levels: Levels, *, disturbed: bool) -> tuple[Metric, ...]:
+def _metrics(used: Sequence[Record], levels: Levels, slowdown: float) -> tuple[Metric, ...]:
     found: dict[tuple[str, int], list[Series]] = {}
     for record in used:
         for series in record.outcome.series:
             if quantity(series.name) and series.values:
                 found.setdefault((series.name, series.size), []).append(series)
-    return tuple(summed_up(every, levels, disturbed=disturbed) for every in found.values())
+    return tuple(summed_up(every, levels, slowdown) for every in found.values())

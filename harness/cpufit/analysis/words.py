@@ -30,7 +30,7 @@ def against(flag: Flag) -> str:
     metric = flag.metric
     words = f"{times(metric)} the {units.duration(metric.threshold)} threshold"
     if metric.verdict == "undecided":
-        return f"{words}; undecided, {why_open(flag)}"
+        return f"{words}; undecided, {why_open(flag.row, metric)}"
     # The verdict is about p90, which a small n lets us judge but not state.
     return f"{words} already at p50" if metric.figure_name == "p50" else words
 
@@ -40,13 +40,14 @@ def times(metric: Metric) -> str:
     return f"{units.significant(metric.ratio, 2)} times"
 
 
-def why_open(flag: Flag) -> str:
+def why_open(row: Row, metric: Metric) -> str:
     """Say what keeps an undecided case open."""
-    metric, count = flag.metric, flag.metric.estimate.processes
-    if flag.row.disturbed:
-        return "the processes were disturbed"
+    count, slowdown = metric.estimate.processes, row.slowdown(0.5)
+    if metric.p50 > metric.threshold > metric.p50 / slowdown:
+        reason = next(iter(row.disturbances.values()))[0]
+        return f"{reason}, which may have made it {units.significant(slowdown, 2)} times slower"
     if count > 1:
-        return f"{metric.n} samples of {count} processes do not tell"
+        return f"{metric.n} samples in {count} processes leave it open"
     return f"{metric.n} samples are too few"
 
 

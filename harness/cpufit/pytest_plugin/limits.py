@@ -95,7 +95,7 @@ class Finding:
     limit: Limit
     reading: Reading
     verdict: Verdict  # 'over' is on the wrong side of the limit, of a floor as well
-    disturbed: bool
+    slowdown: float  # how many times slower a disturbance can have made it; 1 for none
 
     @property
     def words(self) -> str:
@@ -105,8 +105,9 @@ class Finding:
         text += self.limit.words
         if self.verdict == "over":
             return f"{text}: surely missed, {self._ratio} times the limit"
-        if self.disturbed:
-            return f"{text}: undecided, other work disturbed the processes"
+        if self.slowdown > 1:
+            slower = units.significant(self.slowdown, 2)
+            return f"{text}: undecided, other work may have made it {slower} times slower"
         return f"{text}: undecided, a longer --cpufit-budget would tell more"
 
     @property
@@ -177,7 +178,7 @@ def readings(rows: Iterable[Row], general: Levels) -> dict[Quantity, Reading]:
 
 
 def hold(
-    cell: str, limits: Iterable[Limit], found: Mapping[Quantity, Reading], *, disturbed: bool
+    cell: str, limits: Iterable[Limit], found: Mapping[Quantity, Reading], slowdown: float
 ) -> list[Finding]:
     """Hold each limit against what was measured."""
     return [
@@ -185,8 +186,8 @@ def hold(
             cell=cell,
             limit=limit,
             reading=found[limit.quantity],
-            verdict=_verdict(found[limit.quantity], limit, disturbed),
-            disturbed=disturbed,
+            verdict=_verdict(found[limit.quantity], limit, slowdown),
+            slowdown=slowdown,
         )
         for limit in limits
     ]
@@ -201,16 +202,16 @@ def in_words(quantity: Quantity, value: float) -> str:
     return units.duration(value * units.NS_PER_MS)
 
 
-def _verdict(reading: Reading, limit: Limit, disturbed: bool) -> Verdict:
+def _verdict(reading: Reading, limit: Limit, slowdown: float) -> Verdict:
     if reading.quantity in _BYTES:  # every process takes about the same
         return "under" if reading.value <= limit.value else "over"
     if limit.is_floor:  # turned round into the time of an item, which verdicts are about
         turned = intervals.Bound(
             centre=1 / reading.value, low=1 / reading.high, high=_inverse(reading.low)
         )
-        return turned.against(1 / limit.value, disturbed=disturbed)
+        return turned.against(1 / limit.value, slowdown)
     found = intervals.Bound(centre=reading.value, low=reading.low, high=reading.high)
-    return found.against(limit.value, disturbed=disturbed)
+    return found.against(limit.value, slowdown)
 
 
 def _inverse(value: float) -> float:

@@ -203,12 +203,13 @@ def _settle(
             pytest.fail(f"{row.record.cell.id} {outcome.why_and_remedy}", pytrace=False)
         if outcome.status in NOT_HERE:
             pytest.skip(f"{row.record.cell.id} {outcome.why_and_remedy}")
-    found = limits.readings(rows, config.load_settings().levels)
+    general = config.load_settings().levels
+    found = limits.readings(rows, general)
     for limit in asked_for:
         if limit.quantity not in found:
             pytest.fail(f"{want.label}: nothing was measured for {limit.name}", pytrace=False)
-    disturbed = any(row.disturbed for row in rows)
-    findings = limits.hold(want.label, asked_for, found, disturbed=disturbed)
+    slowdown = max(row.slowdown(1 - general.percentile) for row in rows)
+    findings = limits.hold(want.label, asked_for, found, slowdown)
     over = [finding.words for finding in findings if finding.verdict == "over"]
     if over:
         pytest.fail("\n".join(over), pytrace=False)

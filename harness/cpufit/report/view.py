@@ -267,7 +267,7 @@ def _distance(row: Row) -> str:
     metric = response(row)
     assert metric is not None
     if metric.verdict == "undecided":
-        return f"undecided with {_plural(metric.n, 'sample')}"
+        return f"undecided: {words.why_open(row, metric)}"
     return f"{words.times(metric)} the threshold"
 
 

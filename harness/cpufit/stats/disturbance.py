@@ -27,6 +27,8 @@ SLOWER_PROBE = 1.3  # hashing after over before; single readings vary by a tenth
 SLOWER_CLOCK = 0.9  # MHz after over before
 MAJOR_FAULTS_PER_S = 20.0  # reading the model itself is over by then
 SLEEP_S = 0.1
+# What is so many times over a level stays over, whatever disturbed it.
+MOST_SLOWED = 4.0
 CLOCK_STEP_S = 0.5
 NAMES = (  # of the noise that `reasons` looks at
     "wall_s",
@@ -59,6 +61,27 @@ def reasons(noise: Noise, cores: float, steal_share: float = STEAL_SHARE) -> tup
     return tuple(words for words in found if words)
 
 
+def slowdown(noise: Noise, cores: float, share: float) -> float:
+    """Return how many times slower the disturbance can have made `share` of a process's samples.
+
+    1.0 where nothing disturbed it. The worst is assumed of samples that are alike: that the process
+    stood still whenever another program ran, a guest stole a core or the machine slept, and that
+    all of it fell upon that share of them: 1 / (1 - lost / share), `lost` being a part of the wall
+    time. Heat and a busy disk leave no measure of what they cost: they count as `MOST_SLOWED`.
+    """
+    if not reasons(noise, cores):
+        return 1.0
+    if noise.get("heat_throttles", 0) > 0 or _faults(noise, noise["wall_s"]):
+        return MOST_SLOWED
+    stood = ("foreign_s", "steal_s", "suspended_s")
+    lost = sum(max(noise.get(name, 0.0), 0.0) for name in stood) / noise["wall_s"]
+    left = max(1 - lost / share, 1 / MOST_SLOWED)
+    slower = max(
+        _rise(noise, "mhz_after", "mhz_before"), _rise(noise, "hash_ns_before", "hash_ns_after")
+    )
+    return min(slower / left, MOST_SLOWED)
+
+
 def has_reasons(
     noise: Mapping[str, NDArray[np.float64]], cores: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
@@ -86,6 +109,12 @@ def remarks(noise: Noise) -> tuple[str, ...]:
     words = "its CPU quota was used up in {} of all periods: valid for such a container only"
     found.append(_share(noise, "quota_stops", noise.get("quota_periods") or 1, QUOTA_SHARE, words))
     return tuple(words for words in found if words)
+
+
+def _rise(noise: Noise, low: str, high: str) -> float:
+    if not noise.get(low) or not noise.get(high):
+        return 1.0
+    return max(noise[high] / noise[low], 1.0)
 
 
 def _share(noise: Noise, name: str, whole: float, limit: float, words: str) -> str:

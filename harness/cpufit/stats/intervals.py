@@ -33,8 +33,6 @@ CONFIDENCE = 0.975
 # and, over the root of the degrees of freedom, for an interval: the stop rule looks for processes
 # that agree, and two or three may do so by chance.
 LEAST_SPREAD, LEAST_SPREAD_OF_TWO = 0.05, 0.018
-# A disturbed process is slower, never faster: only what is so many times over stays over.
-DISTURBED_RATIO = 4.0
 _LARGEST_LOG = log(sys.float_info.max)
 
 
@@ -64,12 +62,16 @@ class Bound:
     low: float
     high: float
 
-    def against(self, threshold: float, *, disturbed: bool = False) -> Verdict:
-        """Say whether the figure is under or over the threshold, or that it is open."""
+    def against(self, threshold: float, slowdown: float = 1.0) -> Verdict:
+        """Say whether the figure is under or over the threshold, or that it is open.
+
+        A disturbed process is slower, never faster: what is over must be so by more than the
+        `slowdown` that the disturbance can explain.
+        """
         if self.high < threshold:
             return "under"
-        doubtful = disturbed and self.centre < DISTURBED_RATIO * threshold
-        return "over" if self.low > threshold and not doubtful else "undecided"
+        over = self.low > threshold and self.centre >= slowdown * threshold
+        return "over" if over else "undecided"
 
 
 def estimate(processes: Sequence[Samples]) -> Estimate:
@@ -163,23 +165,30 @@ def judge(
     threshold: float,
     share: float,
     confidence: float,
-    *,
-    disturbed: bool = False,
+    slowdown: float = 1.0,
 ) -> Verdict:
     """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
 
     Of one process by its samples alone (`percentiles.verdict`). Of several by Student's bound, on a
     logarithmic scale, of each one's own percentile, so that far from the threshold a handful of
     samples is enough and near it further processes decide. The bound is two-sided at `confidence`,
-    and so leaves half the error to looking several times.
+    and so leaves half the error to looking several times. `slowdown` is what a disturbance can have
+    done to half of the samples: the median tells whether it explains that they are over.
     """
+    found = _judged(processes, threshold, share, confidence)
+    if slowdown == 1 or found != "over":
+        return found
+    middles = np.log([max(percentiles.percentile(values, 0.5), 1.0) for values in processes])
+    return found if exp(hodges_lehmann(middles)) >= slowdown * threshold else "undecided"
+
+
+def _judged(
+    processes: Sequence[Samples], threshold: float, share: float, confidence: float
+) -> Verdict:
     if len(processes) < 2:
-        found = percentiles.verdict(processes[0], threshold, share, confidence)
-        centre = percentiles.percentile(processes[0], share)
-        doubtful = disturbed and centre < DISTURBED_RATIO * threshold
-        return "undecided" if doubtful and found == "over" else found
+        return percentiles.verdict(processes[0], threshold, share, confidence)
     figures = [max(percentiles.percentile(values, share), 1.0) for values in processes]
-    return bound(figures, confidence).against(threshold, disturbed=disturbed)
+    return bound(figures, confidence).against(threshold)
 
 
 def bound(figures: Sequence[float], confidence: float) -> Bound:
