@@ -129,10 +129,18 @@ def test_names_of_users_are_text(settings: Settings) -> None:
         assert "&lt;b&gt;$\\frac{1}{0}$ &amp; co" in drawing.svg
 
 
-def test_far_ram_is_named_not_drawn(settings: Settings) -> None:
-    record = samples.infer_records(5)[0]
-    _, memory = draw([record], settings)
-    assert "RAM 17.2 GB: far right of this axis" in memory.svg
+def test_memory_of_decades_is_told_apart(settings: Settings) -> None:
+    """A model of 100 MB and one of 10 GB are both readable: each dot has its place on the axis."""
+    small, large = samples.infer_records(5)[0], samples.llm_records(5)[0]
+    _, memory = draw([with_peak(small, 10**8), with_peak(large, 10**10)], settings)[:2]
+    assert "log scale" in memory.svg
+    assert all(tick in memory.svg for tick in ("100 MB", "1 GB", "10 GB"))
+
+
+def with_peak(record: Record, peak_bytes: int) -> Record:
+    assert record.outcome.memory
+    memory = replace(record.outcome.memory, peak_bytes=peak_bytes)
+    return replace(record, outcome=replace(record.outcome, memory=memory))
 
 
 def test_nothing_measured_draws_nothing(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from cpufit import units
 from cpufit.analysis.choice import newest, response
@@ -116,18 +116,23 @@ def _memory(
     shown, left_out = best[-MAX_ROWS:], max(len(best) - MAX_ROWS, 0)
     figure, axes = svg.canvas(_TOP + _STEP * len(shown) + 40)
     limit = host.memory_limit_bytes
-    marks: dict[float, str] = {limit: _limit_name(host)}
-    marks.update({tier.memory_share * limit: f"{tier.memory_share:.0%}" for tier in tiers})
-    _memory_axis(axes, shown[-1][1], marks)
+    shares = [tier.memory_share * limit for tier in tiers]
+    baselines = [memory.baseline_bytes for row, _ in shown if (memory := row.memory)]
+    axes.set_xscale("log")
+    _log_limits(axes, [limit, *shares, *(peak for _, peak in shown), *baselines])
     for index, (row, peak) in enumerate(shown):
-        _stack(axes, _TOP + _STEP * index, row, peak)
-    axes.set_xlabel("resident memory at the peak")
+        _span(axes, _TOP + _STEP * index, row, peak)
+    for share in sorted({*shares} - {limit}):
+        _line(axes, share, "")
+    _line(axes, limit, _limit_name(host))
+    _log_ticks(axes, lambda value: _round(units.size(value)))
+    axes.set_xlabel("resident memory at the peak, log scale")
     title = "Peak memory on this host"
     caption = (
-        f"Solid: pages that must stay in RAM; pale: mapped file pages the kernel may drop."
-        f" The tick is the process before the model was loaded. {_limit_name(host)}:"
-        f" {units.size(limit)}; a tier's models may take {_shares(tiers)} of it."
-        f"{_omitted(left_out, 'smallest')}"
+        "The dot is the peak. The pale line left of it is mapped file pages, which the kernel may"
+        " drop; the tick is the process before the model was loaded."
+        f" {_limit_name(host)} is {units.size(limit)}; a tier's models may take {_shares(tiers)}"
+        f" of it, which the other lines mark.{_omitted(left_out, 'smallest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 
@@ -140,31 +145,14 @@ def _shares(tiers: Sequence[Tier]) -> str:
     return " or ".join(sorted({f"{tier.memory_share:.0%}" for tier in tiers}))
 
 
-def _memory_axis(axes: Axes, peak: float, marks: dict[float, str]) -> None:
-    """Reach to the RAM line where that leaves the bars readable, else name it at the edge."""
-    top = max(marks)
-    near = top <= 6 * peak
-    axes.set_xlim(0, 1.04 * (max(top, peak) if near else 1.5 * peak))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _round(units.size(value))))
-    if near:
-        for value, label in marks.items():
-            _line(axes, value, label)
-    else:
-        axes.text(
-            1, 11, f"{marks[top]} {units.size(top)}: far right of this axis \u2192",
-            transform=axes.get_yaxis_transform(), ha="right", va="center", color=svg.MUTED,
-            fontsize=9.5,
-        )  # fmt: skip
-
-
-def _stack(axes: Axes, top: float, row: Row, peak: float) -> None:
+def _span(axes: Axes, top: float, row: Row, peak: float) -> None:
     memory = row.memory
     assert memory is not None
     _name(axes, top, row, units.size(peak), svg.INK)
-    pinned = peak - memory.file_bytes
-    axes.barh([top + 22], [pinned], height=9, color=svg.ACCENT)
-    axes.barh([top + 22], [memory.file_bytes], left=[pinned], height=9, color=svg.FILL)
+    axes.plot(
+        [max(peak - memory.file_bytes, 1), peak], [top + 22.5] * 2, color=svg.FILL, linewidth=4
+    )
+    axes.plot([peak], [top + 22.5], "o", color=svg.ACCENT, markersize=7)
     if memory.baseline_bytes:
         base = memory.baseline_bytes
         axes.plot([base, base], [top + 15, top + 29], color=svg.INK, linewidth=1.2)
