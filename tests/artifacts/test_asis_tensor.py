@@ -226,7 +226,7 @@ def test_scales_and_zero_points_are_no_parameters(tmp_path: Path) -> None:
     built = onnx_file.inspect(path, MODEL)
     assert built.parameters == 12
     assert built.format == "dynamic int8"
-    assert onnx_file.precision_of(path) == "int8"
+    assert onnx_file.about(path).precision == "int8"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_the_precision_is_that_of_most_weights(tmp_path: Path, dtype: str, preci
     model.graph.initializer.append(weights)
     model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "bias"))
     path = _save(tmp_path, model)
-    assert onnx_file.precision_of(path) == precision
+    assert onnx_file.about(path).precision == precision
     assert onnx_file.inspect(path, MODEL).inputs[0].dtype == dtype
 
 
@@ -263,7 +263,7 @@ def test_packed_weights_count_unpacked(tmp_path: Path, bits: int, precision: str
     )
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     path = _save(tmp_path, model)
-    assert onnx_file.precision_of(path) == precision
+    assert onnx_file.about(path).precision == precision
     built = onnx_file.inspect(path, MODEL)
     assert built.parameters == 640
     assert built.format == f"weight-only {precision}"
@@ -450,14 +450,14 @@ def test_an_ir_is_read_whole(tmp_path: Path) -> None:
 )
 def test_the_precision_of_an_ir(tmp_path: Path, kind: str, precision: str) -> None:
     path = _ir(tmp_path, kind)
-    assert ir_file.precision_of(path) == precision
+    assert ir_file.about(path).precision == precision
     scale = 0 if precision.startswith("int") else 77
     assert ir_file.inspect(path, MODEL).parameters == 77 * 8 + scale
 
 
 def test_a_quantized_ir_is_int8_whatever_its_weights(tmp_path: Path) -> None:
     path = _ir(tmp_path, extra='<layer id="9" type="FakeQuantize" version="opset1"/>')
-    assert ir_file.precision_of(path) == "int8"
+    assert ir_file.about(path).precision == "int8"
     assert ir_file.inspect(path, MODEL).format == "IR FakeQuantize int8"
 
 
@@ -478,7 +478,7 @@ def test_other_xml_is_refused(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "m.xml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=words):
-        ir_file.precision_of(path)
+        ir_file.about(path)
 
 
 def test_inputs_without_name_or_rank_are_refused(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ TINY = Decoder(
 
 
 def precision_of(file: Path) -> Precision:
-    return asis.precision_of(file, model_of_file(file))
+    return asis.about(file, model_of_file(file)).precision
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_our_own_files_describe_themselves(
 def test_format_is_counted_where_the_file_type_is_missing(tmp_path: Path) -> None:
     file = write(tmp_path / "x.gguf")
     assert gguf_file.inspect(file, model_of_file(file)).format == "F32"
-    assert gguf_file.precision_of(file) == "fp32"
+    assert gguf_file.about(file).precision == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -288,12 +288,13 @@ def test_a_context_too_long_is_refused(make: Make) -> None:
         load(make("llama", "int4"), context_tokens=65)
 
 
-def test_a_graph_of_another_kind_is_refused(make: Make, tmp_path: Path) -> None:
-    model = onnx.load(make("llama", "int4").path)
+def test_a_graph_that_does_not_tell_its_context_runs(make: Make, tmp_path: Path) -> None:
+    path = Path(make("llama", "int4").path)
+    model = onnx.load(path)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(DataError, match="does not say how long its texts may get"):
-        load(artifact_of(tmp_path / "m.onnx"))
+    with closing(load(artifact_of(tmp_path / "m.onnx"))) as loaded:
+        assert np.isfinite(generate(loaded, IDS)).all()
 
 
 def test_missing_weights_are_named(make: Make, tmp_path: Path) -> None:

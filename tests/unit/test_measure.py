@@ -338,3 +338,34 @@ def test_energy_counts_the_work_and_neither_idle_nor_preparation() -> None:
     assert set(by_name) == {("energy_ttft", 128), ("energy_ttft", 512), ("energy_tpot", 1)}
     assert by_name["energy_tpot", 1].values == pytest.approx([0.1] * 5)
     assert by_name["energy_ttft", 128].values == pytest.approx([20 * 0.05 / 128] * 5)
+
+
+@pytest.mark.parametrize(
+    ("context", "prompts", "after", "words"),
+    [
+        (0, (128, 512), 64, ""),  # nobody says
+        (576, (128, 512), 64, ""),
+        (575, (128,), 64, "no prompt of 512 tokens: with 64 tokens after it, the model's context"),
+        (191, (144,), 47, "a prompt of 144 tokens and 47 after it, not of 128 and 512"),
+        (64, (48,), 16, "the model's context of 64 has no room"),
+        (2, (1,), 1, "a prompt of 1 tokens and 1 after it"),
+    ],
+)
+def test_what_fits_a_short_context_is_measured(
+    context: int, prompts: tuple[int, ...], after: int, words: str
+) -> None:
+    scenario = _scenario()
+    found, notes = procedures.procedure("latency").fitted(scenario, context)
+    assert (found.prompt_tokens, found.generate_tokens) == (prompts, after)
+    assert bool(notes) == bool(words)
+    assert not notes or words in notes[0]
+
+
+def test_a_cache_is_no_longer_than_the_context() -> None:
+    procedure = procedures.procedure("memory")
+    table = {"name": "m", "title": "", "procedure": "memory", "context_tokens": 1024}
+    scenario = procedures.from_wire({**table, "prompt_tokens": [128], "generate_tokens": 16})
+    found, notes = procedure.fitted(scenario, 300)
+    assert procedure.options(_cell(), found, "generate").context_tokens == 300
+    assert notes == ("the KV cache holds the model's whole context of 300 tokens",)
+    assert procedure.fitted(scenario, 2048) == (scenario, ())

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - read by pydantic
 from typing import TYPE_CHECKING, Protocol
 
-from cpufit.schema import Input  # noqa: TC001 - likewise
+from cpufit.precisions import Precision  # noqa: TC001 - likewise
+from cpufit.schema import Family, Input  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from cpufit.schema import Order
@@ -23,6 +24,15 @@ class Built:
     inputs: tuple[Input, ...] = ()
     kv_bytes_per_token: int = 0
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a user's own file says that decides its cells, read before anything starts."""
+
+    precision: Precision  # nearest to its number formats
+    family: Family
+    context_tokens: int = 0  # how long a text may get; 0 where it does not say
 
 
 class Builder(Protocol):

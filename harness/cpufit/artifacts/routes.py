@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from cpufit.artifacts.real import locate
 from cpufit.errors import UnsupportedError
-from cpufit.runtimes import engine_of, engines
+from cpufit.runtimes import engine_of, engines, reading
 from cpufit.runtimes.engine import Build
 from cpufit.schema import Order
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 def route_of(model: Model, precision: Precision, runtime: str, weights: Weights) -> Build:
     """Return how the model is made; raise UnsupportedError saying what would work instead."""
-    if model.file:
-        return Build(families=(model.family,), weights=weights, builder="asis")
     found, family = engine_of(runtime), _family(model)
+    if model.file:
+        if reason := found.refuses(model):
+            able = [name for name in reading(Path(model.file).suffix) if name != runtime]
+            raise UnsupportedError(f"{runtime} {reason}", f"run it on {' or '.join(able)}")
+        return Build(families=(model.family,), weights=weights, builder="asis")
     if reason := found.refuses(model):
         others = _others(family, lambda other: not other.refuses(model))
         raise UnsupportedError(f"{runtime} {reason}", f"this variant runs on {others}")

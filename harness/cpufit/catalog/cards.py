@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cpufit.catalog.checks import check
 from cpufit.catalog.variants import named
@@ -14,9 +13,6 @@ from cpufit.config import parse_tables, read_toml
 from cpufit.errors import DataError, UsageError
 from cpufit.networks.counts import counts
 from cpufit.schema import Model
-
-if TYPE_CHECKING:
-    from cpufit.schema import Family
 
 _FOLDER = Path(__file__).parent / "models"
 
@@ -72,18 +68,17 @@ def read_cards(path: Path) -> dict[str, Model]:
 
 
 def model_of_file(path: Path, called: str = "") -> Model:
-    """Describe a user's own model file; its numbers are read from the file when it is opened.
+    """Describe a user's own model file; what it is and its numbers are read when it is opened.
 
     `called` is the part of its path that tells it from others, where its name alone does not. A
     link counts as itself: what it leads to may have neither suffix nor neighbours.
     """
     if not path.is_file():
         raise DataError(f"no file {path}", "check the path")
-    family: Family = "llm" if path.suffix.lower() == ".gguf" else "vision"
     return Model(
         name=_plain(called or path.stem),
         title=called or path.name,
-        family=family,
+        family="own",
         parameters=0,
         macs=0,
         source=f"your file {path.name}",

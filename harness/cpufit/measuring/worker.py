@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -86,7 +87,9 @@ def _measure(job: Measure, say: Say) -> Outcome:
     runtime, scenario = load_runtime(job.cell.runtime), procedures.from_wire(job.scenario)
     turns = _turns(job, say) if job.slice_s else None
     procedure = procedures.procedure(scenario.procedure)
-    return around.measure(job, runtime, procedure, scenario, tell, turns, wait)
+    scenario, left_out = procedure.fitted(scenario, job.model.longest_text)
+    outcome = around.measure(job, runtime, procedure, scenario, tell, turns, wait)
+    return replace(outcome, notes=(*left_out, *outcome.notes))
 
 
 def _turns(job: Measure, say: Say) -> Turns:

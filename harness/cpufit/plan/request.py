@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cpufit import config
-from cpufit.artifacts.asis import precision_of
+from cpufit.artifacts import asis
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.margins import MARGINS
@@ -27,6 +27,7 @@ from cpufit.runtimes import engines, reading, suffixes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from cpufit.artifacts.base import About
     from cpufit.margins import Margins
     from cpufit.precisions import Precision
     from cpufit.schema import Budget, Cell, Levels, Model, Order, Scenario, Select, Suite
@@ -169,7 +170,7 @@ def _own(
     cells: tuple[Cell, ...] = ()
     paths = [Path(name) for name in request.files]
     for path, called in zip(paths, called_apart(paths), strict=True):
-        for model in _models_in(path, called):
+        for model, about in _models_in(path, called):
             if model.name in models:
                 again = model.file and model.file == models[model.name].file
                 raise UsageError(
@@ -179,7 +180,7 @@ def _own(
                     "name it once" if again else "rename one of them",
                 )
             models[model.name] = model
-            precisions, runtimes = _how_to_run(model, request.selection)
+            precisions, runtimes = _how_to_run(model, about, request.selection)
             cells += of_blocks.cells_of_own(
                 model, precisions, runtimes, scenarios, request.selection, threads
             )
@@ -201,22 +202,24 @@ def _refuse_what_does_not_apply(request: Request) -> None:
             )
 
 
-def _models_in(path: Path, called: str) -> tuple[Model, ...]:
+def _models_in(path: Path, called: str) -> tuple[tuple[Model, About | None], ...]:
+    """Return the models of a file of cards, or that of a model file with what it says of itself."""
     if path.suffix.lower() == _CARDS:
-        return tuple(read_cards(path).values())
+        return tuple((model, None) for model in read_cards(path).values())
     if not reading(path.suffix):
         endings = ", ".join((*suffixes(), _CARDS))
         raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
-    return (model_of_file(path, called),)
+    model = model_of_file(path, called)
+    about = asis.about(path, model)
+    return ((asis.known(model, about), about),)
 
 
 def _how_to_run(
-    model: Model, selection: Selection
+    model: Model, about: About | None, selection: Selection
 ) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
     """Return precisions and runtimes to choose from; a card's are what most people deploy."""
-    if model.file:
-        path = Path(model.file)
-        return (precision_of(path, model),), reading(path.suffix)
+    if about:
+        return (about.precision,), reading(Path(model.file).suffix)
     usual: Precision = "int4" if model.family == "llm" else "int8"
     precisions = PRECISIONS if selection.precisions else (usual,)
     wanted = selection.runtimes

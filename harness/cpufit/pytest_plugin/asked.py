@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cpufit import config
-from cpufit.artifacts.asis import precision_of
+from cpufit.artifacts import asis
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import UsageError, unknown
 from cpufit.plan.cells import cells
@@ -23,6 +23,7 @@ from cpufit.schema import WEIGHTS, Select
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cpufit.artifacts.base import About
     from cpufit.precisions import Precision
     from cpufit.pytest_plugin.limits import Limit
     from cpufit.schema import Cell, Levels, Model, Scenario, Weights
@@ -102,7 +103,7 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     the file does not exist, UsageError where the limits are not for such a model.
     """
     settings, scenarios = config.load_settings(), load_scenarios()
-    model = _named(asked, name)
+    model, about = _named(asked, name)
     limits.check_task(asked.limits, model.task, asked.model)
     scenario = _scenario(asked, model, scenarios)
     quantities = {limit.quantity for limit in asked.limits}
@@ -112,7 +113,7 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     block = Select(
         models=(model.name,),
         runtimes=(asked.runtime,),
-        precisions=(_precision(asked, model),),
+        precisions=(_precision(asked, model, about),),
         scenarios=tuple(names),
         weights=(cast("Weights", asked.weights or model.weights[0]),),
     )
@@ -183,18 +184,20 @@ def _check(asked: Asked) -> None:
         limits.check_task(asked.limits, pick(asked.model).task, asked.model)
 
 
-def _named(asked: Asked, name: str) -> Model:
+def _named(asked: Asked, name: str) -> tuple[Model, About | None]:
+    """Return the model, and of a file what it says of itself."""
     if not asked.is_file:
-        return pick(asked.model)
+        return pick(asked.model), None
     model = model_of_file(Path(asked.model))
-    return replace(model, name=name) if name else model
+    about = asis.about(Path(asked.model), model)
+    return asis.known(replace(model, name=name or model.name), about), about
 
 
-def _precision(asked: Asked, model: Model) -> Precision:
-    if not model.file:
+def _precision(asked: Asked, model: Model, about: About | None) -> Precision:
+    if about is None:
         usual = "int4" if model.family == "llm" else "int8"
         return cast("Precision", asked.precision or usual)
-    own = precision_of(Path(model.file), model)
+    own = about.precision
     if asked.precision not in ("", own):
         problem = f"{Path(model.file).name} holds {own}, not {asked.precision}"
         raise UsageError(problem, "leave the precision away")

@@ -81,9 +81,10 @@ def built(cell: Cell, order: Order, road: Road) -> Artifact | Ended:
     """Return the artifact, made where the cache lacks it; or why there is none, or no room."""
     plan, place = road.plan, road.place
     artifact = cache.find(order, place.cache)
-    options = procedures.procedure(plan.scenarios[cell.scenario].procedure).options(
-        cell, plan.scenarios[cell.scenario], order.model.task
-    )
+    scenario = plan.scenarios[cell.scenario]
+    procedure = procedures.procedure(scenario.procedure)
+    scenario, _ = procedure.fitted(scenario, order.model.longest_text)
+    options = procedure.options(cell, scenario, order.model.task)
     problem = fit.too_large_to_run(options, artifact, order)
     if problem is None and artifact is None:
         problem = fit.too_large_to_make(order, place.cache, place.cache_limit_bytes)

@@ -59,6 +59,7 @@ class Work:
 
     run: Callable[[], None]
     items: int
+    once: bool = False  # it must be prepared anew before it is run again
 
 
 class Stepping:

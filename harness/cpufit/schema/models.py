@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from cpufit.precisions import Precision
 from cpufit.schema.shapes import (
     FORBID_UNKNOWN,
+    LATER,
     Decoder,
     Encoder,
     Sense,
@@ -16,7 +17,7 @@ from cpufit.schema.shapes import (
 )
 
 Weights = Literal["synthetic", "real"]
-Family = Literal["llm", "encoder", "vision", "ocr", "multimodal"]
+Family = Literal["llm", "encoder", "vision", "ocr", "multimodal", "own"]
 Task = Literal["generate", "describe", "infer"]
 WEIGHTS: tuple[Weights, ...] = ("synthetic", "real")
 
@@ -57,6 +58,8 @@ class Model:
     real: RealFile | None = None
     parent: str = ""  # the model it was pruned, factorised or distilled from
     file: str = ""
+    # How long a text may get by what the file says; 0 where it does not, and for a card.
+    context_tokens: int = field(default=0, metadata=LATER)
 
     @property
     def task(self) -> Task:
@@ -66,6 +69,11 @@ class Model:
         if self.sense and (self.writer or self.decoder):
             return "describe"
         return "generate" if self.family == "llm" else "infer"
+
+    @property
+    def longest_text(self) -> int:
+        """How many tokens its context has; 0 where nobody says."""
+        return self.decoder.context if self.decoder else self.context_tokens
 
     @property
     def weights(self) -> tuple[Weights, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from cpufit.artifacts.asis import apart
@@ -9,8 +10,7 @@ from cpufit.artifacts.asis import apart
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.artifacts.base import Built
-    from cpufit.precisions import Precision
+    from cpufit.artifacts.base import About, Built
     from cpufit.schema import Model, Order
 
 NAME = "cpufit.artifacts.asis"
@@ -40,15 +40,20 @@ def packages(order: Order) -> tuple[str, ...]:  # noqa: ARG001 - the Builder pro
     return ()
 
 
-def precision_of(file: Path, model: Model) -> Precision:
-    """Return the precision nearest to the file's number formats; raise DataError if damaged.
+def about(file: Path, model: Model) -> About:
+    """Return what decides the file's cells; raise DataError where it is damaged, or no model.
 
     The model is the one that `build` is asked for: so the file is read once for both.
     """
-    found = apart.look(file, model).precision
+    found = apart.look(file, model).about
     if isinstance(found, apart.Problem):
         raise found.error()
     return found
+
+
+def known(model: Model, about: About) -> Model:
+    """Return a user's own model with what its file says of it."""
+    return replace(model, family=about.family, context_tokens=about.context_tokens)
 
 
 def _file(order: Order) -> Path:

@@ -23,9 +23,8 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, cast
 
 from cpufit import confined, errors, plain
-from cpufit.artifacts.base import Built  # noqa: TC001 - read by pydantic
+from cpufit.artifacts.base import About, Built  # noqa: TC001 - read by pydantic
 from cpufit.errors import DataError
-from cpufit.precisions import Precision  # noqa: TC001 - read by pydantic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +58,7 @@ class Problem:
 class Seen:
     """What a file says of itself; a part that it does not say is the reason."""
 
-    precision: Precision | Problem
+    about: About | Problem
     built: Built | Problem
 
 

@@ -6,19 +6,34 @@ Every guess is a note that travels with the result, since it decides what was me
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cpufit.errors import DataError
 from cpufit.schema import Input
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cpufit.schema import Family
+
 BATCH = "batch"
 _BATCH_NAME = re.compile(r"batch|^n$|^b$|^bs$", re.IGNORECASE)
 _SEQUENCE_NAME = re.compile(r"seq|len|time|token", re.IGNORECASE)
+_IDS_NAME = re.compile(r"(^|_)ids$|tokens?$", re.IGNORECASE)
 _IMAGE_AXES = 4
 _IMAGE_SIZE = 224
 _SEQUENCE = 128
 _CHANNELS = (1, 3, 4)
+
+
+def family_of(looks: bool, names: Iterable[str]) -> Family:
+    """Return what kind of model has inputs of these names, one of them a picture if it `looks`."""
+    reads = any(_IDS_NAME.search(name) for name in names)
+    if looks:
+        return "multimodal" if reads else "vision"
+    return "encoder" if reads else "own"
 
 
 def describe_input(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gguf import LlamaFileType
 
 from cpufit.artifacts.asis.gguf_header import read_header
-from cpufit.artifacts.base import Built
+from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError
 from cpufit.units import size
 
@@ -37,9 +37,14 @@ def inspect(file: Path, model: Model) -> Built:  # noqa: ARG001 - the Inspector 
     )
 
 
-def precision_of(file: Path) -> Precision:
-    """Return the precision nearest to the file's bits per weight; raise as `inspect`."""
+def about(file: Path) -> About:
+    """Return the precision nearest to its bits per weight, and what it is; raise as `inspect`."""
     header = _read(file)
+    context = _number(header, f"{_architecture(header)}.context_length")
+    return About(precision=_precision(header), family="llm", context_tokens=context)
+
+
+def _precision(header: Header) -> Precision:
     plain = _FLOATS.get(_format(header))
     if plain is not None:
         return plain

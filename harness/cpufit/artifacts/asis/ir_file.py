@@ -6,19 +6,21 @@ The `.xml` says it all but the weights, so OpenVINO itself is not needed here.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
-from cpufit.artifacts.asis.axes import describe_input
-from cpufit.artifacts.base import Built
+from cpufit.artifacts.asis.axes import describe_input, family_of
+from cpufit.artifacts.asis.beside import context_beside
+from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.runtimes.pasts import PAST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cpufit.precisions import Precision
-    from cpufit.schema import Model
+    from cpufit.schema import Family, Model
 
 _NUMPY = {
     "f64": "float64",
@@ -43,6 +45,8 @@ _STORED: dict[str, Precision] = {
 }
 _QUANTIZED = frozenset(("i8", "u8", "i4", "u4", "nf4"))
 _WEIGHTS = frozenset(("f64", "f32", "f16", "bf16")) | _QUANTIZED
+_TEXT = frozenset(("input_ids", "attention_mask", "position_ids", "beam_idx"))
+_CACHE_BYTES = 2  # of one number: OpenVINO rounds what it keeps to 16 bits or fewer
 _PASSING = frozenset(("Convert", "Reshape", "Unsqueeze", "Squeeze"))
 
 
@@ -52,6 +56,7 @@ class _Net:
 
     layers: dict[str, Xml.Element]
     feeds: dict[tuple[str, int], str]
+    context_tokens: int  # how long a text may get, where the file says it; 0 where not
 
     def kind(self, layer: str) -> str:
         """Return the layer's operation, '' for an unknown layer."""
@@ -83,24 +88,51 @@ def inspect(file: Path, model: Model) -> Built:
     """
     net = _read(file)
     _check_weights(net, file)
+    built = Built(
+        file=file,
+        parameters=sum(_weights(net).values()),
+        format=_format(net),
+        recipe="as it is: OpenVINO IR",
+    )
+    return _with_text(built, net) if _is_text(net) else _with_inputs(built, net, model)
+
+
+def about(file: Path) -> About:
+    """Return the precision it computes in, or stores most of its weights in, and what it is."""
+    net = _read(file)
+    if not _is_text(net):
+        return About(precision=_precision(net), family=_family(net))
+    _check_text(net, file)
+    context = net.context_tokens or context_beside(file)
+    return About(precision=_precision(net), family="llm", context_tokens=context)
+
+
+def _with_text(built: Built, net: _Net) -> Built:
+    """Return the description of a language model, whose inputs come with each step."""
+    _check_text(net, built.file)
+    told = "a prompt computes the logits of all its tokens, as the file has them"
+    whole = any(_sizes(net, layer, "input")[1:2] == ("-1",) for layer in net.of("Result"))
+    kv_bytes = sum(
+        _elements(",".join(s for s in net.data(v, "variable_shape").split(",") if s.isdigit()))
+        for v in net.of("ReadValue")
+    )
+    return replace(
+        built,
+        kv_bytes_per_token=kv_bytes * _CACHE_BYTES,
+        notes=(told + "; openvino-genai cuts that to the last",) * whole,
+    )
+
+
+def _with_inputs(built: Built, net: _Net, model: Model) -> Built:
     sample = model.real.sample_shape if model.real else ()
     described = [
         describe_input(_name(net, layer), *_typed(net, layer), _rows(net, layer), sample)
         for layer in net.of("Parameter")
     ]
-    return Built(
-        file=file,
-        parameters=sum(_weights(net).values()),
-        format=_format(net),
-        recipe="as it is: OpenVINO IR",
-        inputs=tuple(spec for spec, _ in described),
-        notes=tuple(note for _, notes in described for note in notes),
-    )
-
-
-def precision_of(file: Path) -> Precision:
-    """Return the precision the file computes in, or stores most of its weights in."""
-    return _precision(_read(file))
+    notes = [note for _, told in described for note in told]
+    if net.of("ReadValue"):
+        notes.append("it keeps a state, which is emptied before each request")
+    return replace(built, inputs=tuple(spec for spec, _ in described), notes=tuple(notes))
 
 
 def _read(file: Path) -> _Net:
@@ -121,7 +153,9 @@ def _read(file: Path) -> _Net:
         (edge.get("to-layer", ""), int(edge.get("to-port", "0"))): edge.get("from-layer", "")
         for edge in root.iterfind("edges/edge")
     }
-    return _Net(layers, feeds)
+    context = root.find("rt_info/cpufit/context")
+    told = context.get("value", "") if context is not None else ""
+    return _Net(layers, feeds, int(told) if told.isdecimal() else 0)
 
 
 def _check_weights(net: _Net, file: Path) -> None:
@@ -181,6 +215,54 @@ def _format(net: _Net) -> str:
     if net.of("FakeQuantize"):
         return "IR FakeQuantize int8"
     return f"IR weight-only {precision}" if precision.startswith("int") else f"IR {precision}"
+
+
+# ------------------------------------------------------------------------------------- what it is
+def _is_text(net: _Net) -> bool:
+    """Whether it is a step of a language model: ids come in, what came before is kept or given."""
+    names = _names(net)
+    keeps = bool(net.of("ReadValue")) and not names.isdisjoint(("input_ids", "inputs_embeds"))
+    return keeps or any(name.startswith(PAST) for name in names)
+
+
+def _check_text(net: _Net, file: Path) -> None:
+    """Raise UnsupportedError where the model asks for what cannot be given."""
+    names = _names(net)
+    if any(name.startswith(PAST) for name in names):
+        raise UnsupportedError(
+            f"{file.name} is a language model that keeps no cache of its own",
+            "export it with `optimum-cli export openvino --task text-generation-with-past`",
+        )
+    if "input_ids" not in names or names - _TEXT:
+        strange = ", ".join(sorted(names - _TEXT))
+        raise UnsupportedError(
+            f"{file.name} is no language model that writes alone: it takes {strange} too",
+            "name one that takes token ids; the catalog has models that see: --suite multimodal",
+        )
+
+
+def _names(net: _Net) -> set[str]:
+    """Return the inputs' names, of several that one has the one a language model's would have."""
+    found = set()
+    for layer in net.of("Parameter"):
+        port = net.layers[layer].find("output/port")
+        names = port.get("names", "").split(",") if port is not None else ()
+        found.add(next((name for name in names if name in _TEXT), _name(net, layer)))
+    return found
+
+
+def _sizes(net: _Net, layer: str, side: str) -> tuple[str, ...]:
+    """Return the sizes of a layer's first port of a side; an open one is '-1'."""
+    return tuple(dim.text or "" for dim in net.layers[layer].iterfind(f"{side}/port/dim"))
+
+
+def _family(net: _Net) -> Family:
+    found = net.of("Parameter")
+    shapes = [_typed(net, layer)[1] for layer in found]
+    looks = bool(net.of("Convolution")) and any(
+        len(axes) == 4 and not {axes[1], axes[3]}.isdisjoint((1, 3, 4)) for axes in shapes
+    )
+    return family_of(looks, _names(net))
 
 
 # -------------------------------------------------------------------------------------- the inputs

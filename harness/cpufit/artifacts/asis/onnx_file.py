@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto as Tensor
 
-from cpufit.artifacts.asis.axes import describe_input
-from cpufit.artifacts.base import Built
+from cpufit.artifacts.asis.axes import describe_input, family_of
+from cpufit.artifacts.asis.beside import context_beside
+from cpufit.artifacts.asis.onnx_text import Value, bytes_per_token, check_text, is_text, notes
+from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cpufit.precisions import Precision
-    from cpufit.schema import Model
+    from cpufit.schema import Family, Model
 
     Sizes = Mapping[str, Sequence[int]]  # shapes of constants by name
 
@@ -58,6 +61,7 @@ _SCALES = {
     "DynamicQuantizeMatMul": (2, 3),
     "MatMulNBits": (2, 3, 4),
 }
+_RENAMED = {"float": "float32", "double": "float64"}  # to numpy's names
 # What may stand between an image and its first convolution.
 _PER_PIXEL = frozenset(
     ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "Pad", "QuantizeLinear", "DequantizeLinear")
@@ -76,6 +80,32 @@ def inspect(file: Path, model: Model) -> Built:
     """
     proto = _read(file)
     _check(proto, file)
+    built = Built(
+        file=file,
+        parameters=sum(_weights(proto).values()),
+        format=_format(proto),
+        recipe=f"as it is: ONNX opset {_opset(proto)} from {proto.producer_name or 'unknown'}",
+    )
+    return _with_text(built, proto) if _is_text(proto) else _with_inputs(built, proto, model)
+
+
+def about(file: Path) -> About:
+    """Return the precision it computes in, or stores most of its weights in, and what it is."""
+    proto = _read(file)
+    if not _is_text(proto):
+        return About(precision=_precision(proto), family=_family(proto))
+    check_text(file.name, _values(_graph_inputs(proto)), _values(proto.graph.output))
+    return About(precision=_precision(proto), family="llm", context_tokens=_context(proto, file))
+
+
+def _with_text(built: Built, proto: onnx.ModelProto) -> Built:
+    """Return the description of a language model, whose inputs come with each step."""
+    inputs, outputs = _values(_graph_inputs(proto)), _values(proto.graph.output)
+    check_text(built.file.name, inputs, outputs)
+    return replace(built, kv_bytes_per_token=bytes_per_token(inputs), notes=notes(outputs))
+
+
+def _with_inputs(built: Built, proto: onnx.ModelProto, model: Model) -> Built:
     sample = model.real.sample_shape if model.real else ()
     sizes = _sizes(proto)
     described = [
@@ -88,19 +118,11 @@ def inspect(file: Path, model: Model) -> Built:
         )
         for value in _graph_inputs(proto)
     ]
-    return Built(
-        file=file,
-        parameters=sum(_weights(proto).values()),
-        format=_format(proto),
-        recipe=f"as it is: ONNX opset {_opset(proto)} from {proto.producer_name or 'unknown'}",
+    return replace(
+        built,
         inputs=tuple(spec for spec, _ in described),
-        notes=tuple(note for _, notes in described for note in notes),
+        notes=tuple(note for _, told in described for note in told),
     )
-
-
-def precision_of(file: Path) -> Precision:
-    """Return the precision the file computes in, or stores most of its weights in."""
-    return _precision(_read(file))
 
 
 # ------------------------------------------------------------------------------- reading the file
@@ -270,6 +292,36 @@ def _format(proto: onnx.ModelProto) -> str:
     return f"weight-only {precision}" if precision.startswith("int") else precision
 
 
+# ------------------------------------------------------------------------------------- what it is
+def _is_text(proto: onnx.ModelProto) -> bool:
+    return is_text({value.name for value in _graph_inputs(proto)})
+
+
+def _values(values: Iterable[onnx.ValueInfoProto]) -> dict[str, Value]:
+    """Return tensors by name; of other kinds, and of unknown shape, they have no axes."""
+    found = {}
+    for value in values:
+        kind = value.type.tensor_type
+        dtype = Tensor.DataType.Name(kind.elem_type).lower()
+        found[value.name] = Value(_RENAMED.get(dtype, dtype), _axes(kind))
+    return found
+
+
+def _context(proto: onnx.ModelProto, file: Path) -> int:
+    """Return how long a text may get: as the file says it, or what lies beside; 0 where none."""
+    for entry in proto.metadata_props:
+        if entry.key == "context_length" and entry.value.isdecimal():
+            return int(entry.value)
+    return context_beside(file)
+
+
+def _family(proto: onnx.ModelProto) -> Family:
+    sizes = _sizes(proto)
+    found = _graph_inputs(proto)
+    looks = any(_channels(proto, value, sizes) for value in found)
+    return family_of(looks, (value.name for value in found))
+
+
 # -------------------------------------------------------------------------------------- the inputs
 def _graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     # Before IR version 4 every initializer had to be listed as an input too.
@@ -288,12 +340,14 @@ def _typed(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...]]:
         raise UnsupportedError(
             f"the file does not say the shape of input {value.name}", "export it with shapes"
         )
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    axes = tuple(
+    return onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name, _axes(kind)
+
+
+def _axes(kind: Any) -> tuple[int | str, ...]:
+    return tuple(
         axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else axis.dim_param
         for axis in kind.shape.dim
     )
-    return dtype, axes
 
 
 def _channels(

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cpufit.artifacts.base import Built
-    from cpufit.precisions import Precision
+    from cpufit.artifacts.base import About, Built
     from cpufit.schema import Input, Model
 
 MEMORY_BYTES = 256 * MIB  # beside the interpreter and a map of the file
@@ -44,8 +43,8 @@ class Inspector(Protocol):
     def inspect(self, file: Path, model: Model) -> Built:
         """Describe the file; raise DataError where it is damaged, or of another kind."""
 
-    def precision_of(self, file: Path) -> Precision:
-        """Return the precision nearest to the file's number formats; raise as `inspect`."""
+    def about(self, file: Path) -> About:
+        """Return what decides the file's cells; raise as `inspect`."""
 
 
 def main() -> None:
@@ -60,9 +59,9 @@ def _answer(file: Path, model: Model) -> dict[str, Any]:
         inspector = _inspector(file)
         confined.confine(MEMORY_BYTES + file.stat().st_size, apart.CPU_S, apart.ANSWER_BYTES)
     except CpufitError as error:
-        return dict.fromkeys(("precision", "built"), _problem(error))
+        return dict.fromkeys(("about", "built"), _problem(error))
     return {
-        "precision": _or_problem(file, lambda: inspector.precision_of(file)),
+        "about": _or_problem(file, lambda: asdict(_sane(inspector.about(file), file))),
         "built": _or_problem(file, lambda: asdict(bounded(inspector.inspect(file, model)))),
     }
 
@@ -90,6 +89,12 @@ def _or_problem(file: Path, ask: Callable[[], object]) -> object:
 def _problem(error: CpufitError) -> dict[str, str]:
     words = {"problem": plain.line(error.problem), "remedy": plain.line(error.remedy)}
     return {"kind": type(error).__name__, **words}
+
+
+def _sane(about: About, file: Path) -> About:
+    if not 0 <= about.context_tokens <= _MOST:
+        raise DataError(f"{file.name} says it has an absurdly long context", apart.NO_MODEL)
+    return about
 
 
 def bounded(built: Built) -> Built:

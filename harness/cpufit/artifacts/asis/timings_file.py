@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts.base import Built
+from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cpufit.precisions import Precision
     from cpufit.schema import Model
 
 
@@ -26,6 +25,6 @@ def inspect(file: Path, model: Model) -> Built:  # noqa: ARG001 - the Inspector 
     return Built(file=file, parameters=0, format="timings", recipe=f"{file.name} as it is")
 
 
-def precision_of(file: Path) -> Precision:  # noqa: ARG001 - the Inspector protocol
+def about(file: Path) -> About:  # noqa: ARG001 - the Inspector protocol
     """Return float32: nothing is computed."""
-    return "fp32"
+    return About(precision="fp32", family="own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -63,6 +64,27 @@ class Procedure:
         """Return the scenario with batches that somebody asked for, where it has any."""
         return scenario
 
+    def fitted(self, scenario: Scenario, context: int) -> tuple[Scenario, tuple[str, ...]]:
+        """Return what of a scenario fits into a context of so many tokens, and what was left out.
+
+        0 is a context that nobody knows. Where no prompt fits, one of three quarters of it stands
+        in for them.
+        """
+        after, asked = scenario.generate_tokens, scenario.prompt_tokens
+        fitting = tuple(tokens for tokens in asked if tokens + after <= context)
+        if not context or fitting == asked:
+            return scenario, ()
+        words = " and ".join(str(tokens) for tokens in asked if tokens not in fitting)
+        why = f"with {after} tokens after it, the model's context of {context} has no room"
+        if fitting:
+            return replace(scenario, prompt_tokens=fitting), (
+                f"no prompt of {words} tokens: {why}",
+            )
+        after = max(1, min(after, context // 4))
+        prompt = max(1, context - after)
+        note = f"a prompt of {prompt} tokens and {after} after it, not of {words}: {why}"
+        return replace(scenario, prompt_tokens=(prompt,), generate_tokens=after), (note,)
+
     def options(self, cell: Cell, scenario: Scenario, task: Task, repeat: int = 0) -> LoadOptions:
         """Say how a session must be set up."""
         writes = task != "infer"
@@ -102,7 +124,10 @@ def requests(bench: Bench, once: str, prompt: str, token: str) -> list[Probe]:
     """
     session, cell, scenario = bench.session, bench.cell, bench.scenario
     if bench.model.task == "infer":
-        work = session.prepare(Step(kind="infer"))
+        step = Step(kind="infer")
+        work = session.prepare(step)
+        if work.once:
+            return [Probe(once, cell.batch, work.items, partial(session.prepare, step), 1)]
         return [Probe(once, cell.batch, work.items, lambda: work, UNLIMITED)]
     found = [
         Probe(prompt, tokens, tokens, partial(_prompt, session, tokens), 1)

@@ -28,6 +28,15 @@ class MemoryProcedure(Procedure):
     scenario = Memory
     watches_memory = True
 
+    def fitted(self, scenario: Scenario, context: int) -> tuple[Scenario, tuple[str, ...]]:
+        """Return it with a cache of the model's context, where that is less."""
+        found, notes = super().fitted(scenario, context)
+        assert isinstance(found, Memory)
+        if 0 < context < found.context_tokens:
+            notes = (*notes, f"the KV cache holds the model's whole context of {context} tokens")
+            found = replace(found, context_tokens=context)
+        return found, notes
+
     def options(self, cell: Cell, scenario: Scenario, task: Task, repeat: int = 0) -> LoadOptions:
         """Say how long a text must fit."""
         assert isinstance(scenario, Memory)

@@ -1,8 +1,8 @@
-"""The names of an ONNX file's open axes, read without its weights.
+"""The names of an ONNX file's open axes, and its operators, read without its weights.
 
 ONNX Runtime must be told the value of a named axis before it loads a file, and only the file knows
 the names. Parsing it whole would hold every weight in the memory that is about to be measured, so
-this walks the Protocol Buffers wire format and seeks past all but the graph's inputs. Field numbers
+this walks the Protocol Buffers wire format and seeks past all else. Field numbers
 are those of `onnx.proto3`.
 """
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _GRAPH = 7  # of ModelProto
-_INPUT = 11  # of GraphProto
+_NODE, _INPUT = 1, 11  # of GraphProto
+_OPERATOR = 4  # of NodeProto
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
 _TENSOR = 1  # of TypeProto
 _SHAPE = 2  # of TypeProto.Tensor
@@ -74,6 +75,14 @@ def axis_names(path: Path) -> dict[str, tuple[str, ...]]:
             )
             for value in whole.first(_GRAPH).fields(_INPUT)
         }
+
+
+def has_operator(path: Path, operator: str) -> bool:
+    """Return whether a node of the graph itself, not of those inside it, is this operator."""
+    with path.open("rb") as file:
+        whole = _Span(file, 0, path.stat().st_size)
+        nodes = whole.first(_GRAPH).fields(_NODE)
+        return any(node.first(_OPERATOR).text() == operator for node in nodes)
 
 
 def _varint(file: BinaryIO) -> int:

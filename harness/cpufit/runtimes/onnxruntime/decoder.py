@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpufit.errors import DataError, UnsupportedError
+from cpufit.errors import UnsupportedError
 from cpufit.runtimes.base import Stepping, Work
-from cpufit.runtimes.onnxruntime.opening import open_session, resolved, runner
+from cpufit.runtimes.onnxruntime.opening import dtype_of, open_session, resolved, runner
 from cpufit.runtimes.onnxruntime.sense import OnnxSense
+from cpufit.runtimes.pasts import PAST, present_of
 from cpufit.runtimes.tokens import drawn, has_sense
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact
 
 _DRAWN_STEPS = 1024  # of random ids, drawn once for decoding and then used round and round
-_PAST, _PRESENT = "past_key_values.", "present."
 _ROWS = "image_rows"
 
 
@@ -46,15 +46,18 @@ class OnnxDecoderSession(Stepping):
         self._shared = True  # the others have the same
         self._cache = _allocate(self._session, options)
         self._ones = np.ones(options.batch * options.context_tokens, np.int64)
-        logits = self._session.get_outputs()[0]
-        self._logits = np.zeros((options.batch, 1, logits.shape[-1]), np.float32)
+        logits = next(port for port in self._session.get_outputs() if port.name == "logits")
+        self._every = logits.shape[1] != 1  # whether a prompt gives the logits of all its tokens
+        rows = max(options.batch, options.prompt_tokens if self._every else 1)
+        self._all = np.zeros((rows, logits.shape[-1]), dtype_of(logits))
+        self._logits = self._all[: options.batch, None]
         self._current = self._logits[:0]  # of the last step
-        self._positions = any(i.name == "position_ids" for i in self._session.get_inputs())
+        self._names = {port.name for port in self._session.get_inputs()}
         self._prompt = _bind(self._session, self._cache, self._logits, 1)
         self._next = _bind(self._session, self._cache, self._logits, options.batch)
         self.settings: Mapping[str, str] = {
             **resolved(self._session, options, {}),
-            "kv_cache": "float32, past and present in the same memory",
+            "kv_cache": f"{self._cache_type()}, past and present in the same memory",
             "kv_cache_tokens": str(options.context_tokens),
             "kv_cache_bytes": str(sum(buffer.nbytes for buffer in self._cache.values())),
         }
@@ -66,7 +69,7 @@ class OnnxDecoderSession(Stepping):
 
     def outputs(self) -> dict[str, Array]:
         """Return the last step's logits: sequences x vocabulary."""
-        return {"logits": self._current[:, 0].copy()}
+        return {"logits": self._current[:, -1].copy()}
 
     def close(self) -> None:
         """Free the model and its cache; the session cannot be used afterwards."""
@@ -79,9 +82,11 @@ class OnnxDecoderSession(Stepping):
         self._filled = 0
         binding = self._prompt
         binding.bind_cpu_input("input_ids", ids)
-        if self._positions:
+        if "position_ids" in self._names:
             binding.bind_cpu_input("position_ids", np.arange(count)[None])
         self._bind_mask(binding, 1, count)
+        logits = self._all[None, : items if self._every else 1]
+        _bind_logits(binding, logits)
         once = runner(self._session, binding)
 
         def run() -> None:
@@ -90,7 +95,7 @@ class OnnxDecoderSession(Stepping):
                 binding.bind_ortvalue_input(_ROWS, self._sense.outputs()[_ROWS])
             once()
             self._filled, self._shared = count, self._sequences == 1
-            self._current = self._logits[:1]
+            self._current = logits
 
         return Work(run=run, items=items)
 
@@ -106,7 +111,7 @@ class OnnxDecoderSession(Stepping):
         ids = np.zeros((count, 1), np.int64)
         positions = np.zeros((count, 1), np.int64)
         binding.bind_cpu_input("input_ids", ids)
-        if self._positions:
+        if "position_ids" in self._names:
             binding.bind_cpu_input("position_ids", positions)
         if self._sense:
             width = self._sense.outputs()[_ROWS].shape()[-1]
@@ -137,6 +142,9 @@ class OnnxDecoderSession(Stepping):
                 buffer[1:, :, : self._filled] = buffer[:1, :, : self._filled]
         self._shared = True
 
+    def _cache_type(self) -> str:
+        return ", ".join(sorted({str(buffer.dtype) for buffer in self._cache.values()}))
+
     def _draw(self, count: int) -> list[int]:
         return drawn(self._random, self._logits.shape[-1], count)
 
@@ -153,12 +161,7 @@ class OnnxSeeingSession(OnnxDecoderSession):
 
 def _check_context(session: Any, options: LoadOptions) -> None:
     facts = session.get_modelmeta().custom_metadata_map
-    if "context_length" not in facts:
-        raise DataError(
-            "the ONNX file does not say how long its texts may get",
-            "if it is not your own file, clear the cache and build it again",
-        )
-    limit = int(facts["context_length"])
+    limit = int(facts.get("context_length", options.context_tokens))  # users' own need not say it
     if options.context_tokens > limit:
         raise UnsupportedError(
             f"{options.context_tokens} tokens do not fit the model's context of {limit}",
@@ -170,21 +173,26 @@ def _allocate(session: Any, options: LoadOptions) -> dict[str, Array]:
     """Return the cache by input name: sequences x heads x tokens x width, touched."""
     found: dict[str, Array] = {}
     for given in session.get_inputs():
-        if given.name.startswith(_PAST):
+        if given.name.startswith(PAST):
             _, heads, _, width = given.shape
             shape = (options.batch, heads, options.context_tokens, width)
-            found[given.name] = np.full(shape, 0, np.float32)
+            found[given.name] = np.full(shape, 0, dtype_of(given))
     return found
 
 
 def _bind(session: Any, cache: dict[str, Array], logits: Array, sequences: int) -> Any:
     """Bind all that stays where it is, for the first of the sequences."""
     binding = session.io_binding()
+    outputs = {port.name for port in session.get_outputs()}
     for name, buffer in cache.items():
         part = buffer[:sequences]
-        place = ("cpu", 0, np.float32, part.shape, part.ctypes.data)
+        place = ("cpu", 0, part.dtype, part.shape, part.ctypes.data)
         binding.bind_input(name, *place)
-        binding.bind_output(name.replace(_PAST, _PRESENT), *place)
-    part = logits[:sequences]
-    binding.bind_output("logits", "cpu", 0, np.float32, part.shape, part.ctypes.data)
+        binding.bind_output(present_of(name, outputs), *place)
+    _bind_logits(binding, logits[:sequences])
     return binding
+
+
+def _bind_logits(binding: Any, logits: Array) -> None:
+    place = ("cpu", 0, logits.dtype, logits.shape, logits.ctypes.data)
+    binding.bind_output("logits", *place)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
@@ -24,6 +25,13 @@ ort.disable_telemetry_events()
 _PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3  # of ONNX Runtime's log severities
 _REASON_CHARS = 200
+_TYPES = {  # of what language models take and give
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
 _ENTRIES = {  # ONNX Runtime's defaults, set so that they can be read back and recorded
     "session.intra_op.allow_spinning": "1",
     "session.inter_op.allow_spinning": "1",
@@ -54,6 +62,11 @@ def open_session(artifact: Artifact, options: LoadOptions, fixed: Mapping[str, i
         raise DataError(
             f"onnxruntime cannot load {name}: {_reason(error)}", _remedy(error)
         ) from error
+
+
+def dtype_of(port: Any) -> np.dtype[Any]:
+    """Return numpy's type of a session's input or output."""
+    return np.dtype(_TYPES[port.type])
 
 
 def runner(session: Any, binding: Any) -> Callable[[], None]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from cpufit.runtimes.onnxruntime.axes import axis_names
+from cpufit.runtimes.onnxruntime.axes import axis_names, has_operator
 from cpufit.runtimes.onnxruntime.decoder import OnnxDecoderSession, OnnxSeeingSession
+from cpufit.runtimes.onnxruntime.exported import OnnxExportedSession
 from cpufit.runtimes.onnxruntime.one_pass import OnnxPassSession
 from cpufit.runtimes.onnxruntime.streams import OnnxStreamsSession
 from cpufit.runtimes.onnxruntime.writer import OnnxWriterSession
@@ -46,11 +47,18 @@ class OnnxRuntime:
 
 
 RUNTIME = OnnxRuntime()
+_IN_PLACE = "GroupQueryAttention"
 
 
 def _language_session(artifact: Artifact, options: LoadOptions) -> Session:
-    """A writer looks at what it is told about in every layer; a decoder reads it like tokens."""
-    if any(name.startswith("cross.") for name in axis_names(Path(artifact.path))):
+    """A writer looks at what it is told about in every layer; a decoder reads it like tokens.
+
+    Where attention takes the past and leaves the present in the same place, so does the session.
+    """
+    path = Path(artifact.path)
+    if any(name.startswith("cross.") for name in axis_names(path)):
         return OnnxWriterSession(artifact, options)
+    if not has_operator(path, _IN_PLACE):
+        return OnnxExportedSession(artifact, options)
     kind = OnnxSeeingSession if has_sense(artifact) else OnnxDecoderSession
     return kind(artifact, options)

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 from cpufit.runtimes.engine import Build, Engine, Usual
 
 if TYPE_CHECKING:
-    from cpufit.schema import Family
+    from cpufit.schema import Family, Model
 
 _GRAPHS: tuple[Family, ...] = ("encoder", "vision", "multimodal")
+
+
+def _refuses(model: Model) -> str:
+    given = model.family == "llm" and model.file.lower().endswith(".onnx")
+    return "keeps no cache for language models that are ONNX files" if given else ""
+
 
 ENGINE = Engine(
     name="openvino",
@@ -40,6 +46,7 @@ ENGINE = Engine(
         Build(families=("ocr",), weights="real", builder="asis"),
     ),
     suffixes=(".onnx", ".xml"),
+    refuses=_refuses,
     usual=(
         # Qwen2.5 0.5B on one core of a Zen 5: first token after 216 ms, against 479 on ONNX Runtime
         # INT8 and 696 on llama.cpp Q8_0.

@@ -52,9 +52,15 @@ class OpenVinoDecoderSession(Stepping):
         self._request = self._compiled.create_infer_request()
         names = (*_INPUTS, _ROWS) if self._sense else _INPUTS
         self._places = [_place(self._compiled, name) for name in names]
-        self._vocab: int = self._compiled.output(0).partial_shape[-1].get_length()
+        self._logits = _logits(self._compiled)
+        self._vocab: int = self._compiled.output(self._logits).partial_shape[-1].get_length()
         self._random = Random(options.seed)  # noqa: S311 - not for secrets
         self._sequences, self._context = options.batch, options.context_tokens
+        if self._sequences > 1 and self._places[_INPUTS.index("beam_idx")] < 0:
+            raise UnsupportedError(
+                "the model has no beam_idx, by which one prompt is handed to several texts",
+                "measure it with --scenario latency",
+            )
         # One row serves any number of sequences, and one buffer any length: tensors are views.
         self._seen = np.ones((1, self._context + 1), np.int64)
         self._masks = [in_place(self._seen[:, :length]) for length in range(self._context + 2)]
@@ -72,7 +78,9 @@ class OpenVinoDecoderSession(Stepping):
 
     def outputs(self) -> dict[str, Array]:
         """Return a copy of the last step's logits: sequences x vocabulary."""
-        return {"logits": self._request.get_output_tensor(0).data.reshape(-1, self._vocab).copy()}
+        logits = self._request.get_output_tensor(self._logits).data
+        # A file of the user's own may give those of every token of a prompt.
+        return {"logits": logits.reshape(logits.shape[0], -1, self._vocab)[:, -1].copy()}
 
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""
@@ -143,9 +151,10 @@ class OpenVinoDecoderSession(Stepping):
     def _infer(self, tensors: Sequence[Any]) -> None:
         request = self._request
         for place, tensor in zip(self._places, tensors, strict=True):
-            request.set_input_tensor(place, tensor)
+            if place >= 0:
+                request.set_input_tensor(place, tensor)
         infer(request)
-        request.get_output_tensor(0)
+        request.get_output_tensor(self._logits)
 
     def _check_room(self, tokens: int) -> None:
         if tokens > self._context:
@@ -175,4 +184,12 @@ def _check_context(model: Any, tokens: int) -> None:
 
 
 def _place(compiled: Any, name: str) -> int:
-    return next(index for index, port in enumerate(compiled.inputs) if name in port.get_names())
+    """Return which input has the name; -1 for none: not every file asks for all."""
+    ports = enumerate(compiled.inputs)
+    return next((index for index, port in ports if name in port.get_names()), -1)
+
+
+def _logits(compiled: Any) -> int:
+    """Return which output is called so; the first where none is."""
+    ports = enumerate(compiled.outputs)
+    return next((index for index, port in ports if "logits" in port.get_names()), 0)

@@ -45,14 +45,22 @@ class OpenVinoPassSession(Stepping):
             for request in self._queue:
                 request.set_tensor(spec.name, tensor)
         self._throughput = options.goal == "throughput"
+        self._keeps_state = bool(self._queue[0].query_state())
         self.settings: Mapping[str, str] = resolved(core, self._compiled, len(self._queue))
         self.notes: tuple[str, ...] = ()
 
     def infer(self, step: Step) -> Work:  # noqa: ARG002 - as of any step
-        """Return one pass, or for throughput several of each request, kept busy side by side."""
+        """Return one pass, or for throughput several of each request, kept busy side by side.
+
+        What a model keeps from pass to pass is emptied, so each must be prepared.
+        """
+        if self._keeps_state:
+            for request in self._queue:
+                request.reset_state()
         if self._throughput:
             return self._many()
-        return Work(run=partial(infer, self._queue[0]), items=self._batch)
+        run = partial(infer, self._queue[0])
+        return Work(run=run, items=self._batch, once=self._keeps_state)
 
     def inputs(self) -> dict[str, Array]:
         """Return the inputs of the first request by name; what is written there is read next."""
@@ -72,7 +80,7 @@ class OpenVinoPassSession(Stepping):
 
     def _many(self) -> Work:
         queue = self._queue
-        passes = _ROUNDS * len(queue)
+        passes = (1 if self._keeps_state else _ROUNDS) * len(queue)
 
         def rounds() -> None:
             try:
@@ -82,7 +90,7 @@ class OpenVinoPassSession(Stepping):
             except RuntimeError as error:
                 raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
 
-        return Work(run=rounds, items=self._batch * passes)
+        return Work(run=rounds, items=self._batch * passes, once=self._keeps_state)
 
 
 def _name_of(output: Any) -> str:
