@@ -39,7 +39,7 @@ class Comparison:
 def comparisons(table: Sequence[Row]) -> tuple[Comparison, ...]:
     """Return a comparison for every parent, runtime and precision of one host.
 
-    A group in which nothing was timed is left to the table of all cells.
+    A group in which nothing was timed, or without its parent, is left to the table of all cells.
     """
     single = [row for row in newest(table) if row.record.cell.batch == 1]
     by_key = {_key(row, row.record.cell.card): row for row in single}
@@ -49,9 +49,9 @@ def comparisons(table: Sequence[Row]) -> tuple[Comparison, ...]:
             groups.setdefault(_key(row, row.record.parent), []).append(row)
     titles = {row.record.cell.card: row.record.title for row in table if row.record.title}
     return tuple(
-        _comparison(by_key.get(key), rows, titles.get(str(key[0]), str(key[0])))
+        _comparison(by_key[key], rows, titles.get(str(key[0]), str(key[0])))
         for key, rows in sorted(groups.items(), key=lambda item: [str(part) for part in item[0]])
-        if any(response(row) for row in (by_key.get(key), *rows) if row)
+        if key in by_key and any(response(row) for row in (by_key[key], *rows))
     )
 
 
@@ -61,21 +61,16 @@ def _key(row: Row, card: str) -> tuple[object, ...]:
     return card, cell.weights, cell.runtime, cell.precision, cell.scenario, cell.threads
 
 
-def _comparison(parent: Row | None, rows: Sequence[Row], title: str) -> Comparison:
+def _comparison(parent: Row, rows: Sequence[Row], title: str) -> Comparison:
     cell = rows[0].record.cell
     threads = f"{cell.threads} thread{'' if cell.threads == 1 else 's'}"
-    if parent is None:
-        missing = "not in these results: no ratios can be given"
-        first = Line(name=title, figures=(), missing=missing)
-    else:
-        first = _line(parent, None)
     rows = sorted(rows, key=lambda row: -row.record.parameters)
     return Comparison(
         heading=(
             f"{title} {cell.precision.upper()} on {cell.runtime}, {cell.weights} weights, "
             f"{cell.scenario}, {threads}"
         ),
-        lines=(first, *(_line(row, parent if parent and parent.ok else None) for row in rows)),
+        lines=(_line(parent, None), *(_line(row, parent if parent.ok else None) for row in rows)),
     )
 
 

@@ -46,6 +46,11 @@ class Matrix:
     heads: tuple[tuple[str, tuple[str, ...]], ...]  # runtime and its precisions
     lines: tuple[Line, ...]
 
+    @property
+    def columns(self) -> int:
+        """How many runtimes and precisions are beside each other."""
+        return sum(len(precisions) for _, precisions in self.heads)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Figure:

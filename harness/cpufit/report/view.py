@@ -207,7 +207,8 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         inexact=tuple(analysis.inexact(rows)),
         inexact_heading=_inexact_heading(rows),
         drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
-        matrices=matrix.matrices(rows),
+        # A table of one column compares nothing; the charts and the table of all cells show it.
+        matrices=tuple(found for found in matrix.matrices(rows) if found.columns > 1),
         comparisons=compressing.comparisons(rows),
     )
 
