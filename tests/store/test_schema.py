@@ -89,6 +89,7 @@ COLUMNS = {
     "model": pa.string(),
     "variant": pa.string(),
     "size": pa.int64(),
+    "inputs": pa.string(),
     "weights": pa.string(),
     "precision": pa.string(),
     "runtime": pa.string(),
@@ -124,7 +125,7 @@ COLUMNS = {
 }
 
 
-def test_the_columns_of_the_dataclasses_are_those_of_version_4() -> None:
+def test_the_columns_of_the_dataclasses_are_those_of_version_5() -> None:
     assert {field.name: field.type for field in rows.SCHEMA} == COLUMNS
     assert len(rows.SCHEMA) == len(COLUMNS)
 

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from cpufit.artifacts.cache import key_of
 from cpufit.errors import UsageError
 from cpufit.margins import MARGINS
 from cpufit.plan.request import Request, from_json, resolve
@@ -69,6 +72,42 @@ def test_cards_and_model_files_together(tmp_path: Path) -> None:
 def test_a_request_with_files_can_be_read_back(tmp_path: Path) -> None:
     request = Request(files=_own(tmp_path), selection=Selection(scenarios=("latency",)))
     assert from_json(request.to_json(), tmp_path) == request
+
+
+def _steered(folder: Path) -> str:
+    """Write a model that makes as many numbers as its input `n` says."""
+    graph = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["n"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("n", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    path = folder / "net.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return str(path)
+
+
+def test_other_inputs_are_other_cells(tmp_path: Path) -> None:
+    selection = Selection(runtimes=("onnxruntime",), scenarios=("memory",))
+    request = Request(files=(_steered(tmp_path),), selection=selection)
+    given = replace(request, inputs=("n=9",))
+    assert _ids(request) == ["net:real/fp32/onnxruntime/memory"]
+    assert _ids(given) == ["net?n=9:real/fp32/onnxruntime/memory"]
+    plan = resolve(from_json(given.to_json(), tmp_path))
+    (cell,) = plan.cells
+    assert (cell.model, cell.inputs) == ("net", "n=9")
+    assert plan.order(cell, tmp_path).model.inputs == "n=9"
+    keys = {key_of(each.order(each.cells[0], tmp_path)) for each in (plan, resolve(request))}
+    assert len(keys) == 2
+
+
+def test_inputs_are_of_model_files_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"net\.onnx: --input: the model has no input 'm'"):
+        resolve(Request(files=(_steered(tmp_path),), inputs=("m=9",)))
+    for files in ((), _own(tmp_path), _own(tmp_path, cards=False, model=True)):
+        with pytest.raises(UsageError, match="--input"):
+            resolve(Request(files=files, inputs=("n=9",)))
 
 
 @pytest.mark.parametrize(

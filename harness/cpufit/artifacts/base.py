@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - read by pydantic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from cpufit.precisions import Precision  # noqa: TC001 - likewise
 from cpufit.schema import Family, Input  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from cpufit.schema import Order
+
+
+Guessed: TypeAlias = tuple[tuple[Input, ...], tuple[str, ...]]  # and a note for each guess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class Built:
     inputs: tuple[Input, ...] = ()
     kv_bytes_per_token: int = 0
     notes: tuple[str, ...] = ()
+    others: tuple[Guessed, ...] = ()  # inputs to try where it does not run with those
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ def gate(
     against: str = "",
     against_model: Annotated[tuple[Path, Path] | None, Parameter(consume_multiple=True)] = None,
     baseline: Path | None = None,
+    inputs: Annotated[Words, Parameter(name="--input", consume_multiple=True)] = (),
     suite: Annotated[Words, Many] = (),
     model: Annotated[Words, Many] = (),
     runtime: Annotated[Words, Many] = (),
@@ -66,6 +67,8 @@ def gate(
         Two model files, the old one and the new one.
     baseline
         Results of `cpufit run` on this very host, several runs of them.
+    inputs
+        What goes into the inputs of the two model files, as of 'cpufit run'.
     suite
         Which cells: names of 'cpufit list suites', or TOML files; 'gate' by default.
     model
@@ -95,6 +98,7 @@ def gate(
         Folder for models and environments; the user's cache folder by default.
     """
     from cpufit.gating.verdict import exit_code
+    from cpufit.plan.request import Request
     from cpufit.plan.selection import Selection
     from cpufit.report import gate_words
     from cpufit.run import flow
@@ -102,6 +106,8 @@ def gate(
     ways = [bool(against), against_model is not None, baseline is not None]
     if sum(ways) != 1:
         raise UsageError("give one of --against, --against-model and --baseline", "see --help")
+    if inputs and against_model is None:
+        raise UsageError("--input is for --against-model", "earlier runs keep what theirs were")
     given = parse_margins(margin)
     selection = Selection(
         models=model, runtimes=runtime, precisions=precision, scenarios=scenario, threads=threads
@@ -115,7 +121,8 @@ def gate(
     if baseline is not None:
         told = _against_past(baseline, suite, selection, given, place, screen)
     else:
-        setup = _setup(against, against_model, suite, selection, given, place)
+        asked = Request(budget="rapid", selection=selection, inputs=inputs)
+        setup = _setup(against, against_model, suite, asked, given, place)
         found = _compared(replace(setup, max_s=limit_s), place, screen)
         told = _told(setup, found)
     told = replace(told, seconds=time.monotonic() - start)
@@ -170,14 +177,14 @@ def _setup(
     against: str,
     files: tuple[Path, Path] | None,
     suite: Words,
-    selection: Selection,
+    asked: Request,
     given: Margins,
     place: Place,
 ) -> Setup:
     """Decide what is compared with what."""
     from cpufit.artifacts.cache import check_writable
     from cpufit.plan.own import told_apart
-    from cpufit.plan.request import Request, resolve
+    from cpufit.plan.request import resolve
     from cpufit.run.gate import arms
     from cpufit.run.gate.road import Setup
 
@@ -187,10 +194,8 @@ def _setup(
         if suite:
             raise UsageError("--suite does not go with --against-model", "leave it away")
         plans = tuple(
-            resolve(
-                Request(budget="rapid", selection=selection, files=(str(f.absolute()),))
-            ).with_margins(given)
-            for f in files
+            resolve(replace(asked, files=(str(file.absolute()),))).with_margins(given)
+            for file in files
         )
         cells = {_how(cell): cell for cell in plans[0].cells}
         contests = tuple((cells[_how(c)], c) for c in plans[1].cells if _how(c) in cells)
@@ -200,10 +205,10 @@ def _setup(
             )
         old, new = (replace(here, name=name) for name in told_apart(files))
         return Setup(cells=contests, plans=(plans[0], plans[1]), arms=(old, new))
-    plan = resolve(Request(suite=suite or SUITES, budget="rapid", selection=selection))
+    plan = resolve(replace(asked, suite=suite or SUITES))
     plan = plan.with_margins(given)
     other = arms.other(against, place.cache)
-    used = [c for c in plan.cells if selection.runtimes or arms.uses(here, other, c.runtime)]
+    used = [c for c in plan.cells if asked.selection.runtimes or arms.uses(here, other, c.runtime)]
     if not used:
         raise UsageError(
             f"{against} has what is installed here: {len(plan.cells)} cells would be compared "

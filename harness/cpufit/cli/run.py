@@ -32,6 +32,7 @@ def run(
     budget: str = "",
     threads: Annotated[tuple[int, ...], Many] = (),
     batch: Annotated[tuple[int, ...], Many] = (),
+    inputs: Annotated[Words, Parameter(name="--input", consume_multiple=True)] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
     cache: Path | None = None,
     cache_max: str = "",
@@ -67,6 +68,9 @@ def run(
     batch
         Batches to sweep, or parallel sequences of language models; of the throughput scenario
         unless --scenario names others.
+    inputs
+        What goes into the inputs of your own .onnx and .xml files: values ('sr=16000', 'ids=1,2,3')
+        or sizes ('x=1x3x48x320', of one axis '128x'). All else is made up, and notes say what.
     output
         Folder for results and report; ./cpufit-results by default.
     cache
@@ -96,6 +100,7 @@ def run(
         budget=budget,
         selection=selection,
         files=tuple(str(path.absolute()) for path in files),
+        inputs=inputs,
     )
     limit = parse_size(cache_max, "--cache-max") if cache_max else None
     place = flow.Place(output=output, cache=cache_folder(cache), cache_limit_bytes=limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpufit import runtimes
 from cpufit.artifacts.routes import order_of, route_of
@@ -40,7 +40,7 @@ def cells(
         _check_block(block, models, scenarios)
         expanded = [
             Cell(
-                **split(model)._asdict(),
+                **_named(models[model]),
                 weights=weights,
                 precision=precision,
                 runtime=runtime,
@@ -97,7 +97,7 @@ def cells_of_own(
     Raises UsageError where the selection leaves nothing.
     """
     block = Select(
-        models=(model.name,),
+        models=(model.card,),
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
         scenarios=tuple(
@@ -111,7 +111,14 @@ def cells_of_own(
             f"{model.title} cannot be run on {', '.join(selection.runtimes)}",
             f"it runs on {', '.join(runtimes)}",
         )
-    return cells(narrowed, {model.name: model}, scenarios, threads)
+    return cells(narrowed, {model.card: model}, scenarios, threads)
+
+
+def _named(model: Model) -> dict[str, Any]:
+    """Return the parts of a model's name, as a cell holds them."""
+    if model.file:
+        return {"model": model.name, "inputs": model.inputs}
+    return split(model.name)._asdict()
 
 
 def order(cell: Cell, model: Model, scenario: Scenario, cache: Path) -> Order:

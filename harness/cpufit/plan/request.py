@@ -14,6 +14,7 @@ from cpufit import config
 from cpufit.artifacts import asis
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
 from cpufit.errors import DataError, UsageError, unknown
+from cpufit.given import told
 from cpufit.margins import MARGINS
 from cpufit.plan import cells as of_blocks
 from cpufit.plan.own import called_apart
@@ -49,6 +50,7 @@ class Request:
     budget: str = ""  # '' takes the suites'
     selection: Selection = field(default_factory=Selection)
     files: tuple[str, ...] = ()  # absolute paths of the user's own models and cards
+    inputs: tuple[str, ...] = ()  # what goes into those models (`given.py`)
     cells: tuple[str, ...] = ()  # ids of those it came to; empty in what earlier versions wrote
 
     def to_json(self) -> str:
@@ -111,6 +113,8 @@ def resolve(request: Request) -> Plan:
     settings, suites = config.load_settings(), [config.load_suite(name) for name in request.suite]
     if request.files:
         _refuse_what_does_not_apply(request)
+    elif request.inputs:
+        raise UsageError("--input is for model files of your own", "name one, or leave it away")
     named = [block for suite in suites for block in suite.cells]
     models = _catalog(request.selection, named)
     in_suites, why = expanded(named, models, flags())
@@ -170,16 +174,16 @@ def _own(
     cells: tuple[Cell, ...] = ()
     paths = [Path(name) for name in request.files]
     for path, called in zip(paths, called_apart(paths), strict=True):
-        for model, about in _models_in(path, called):
-            if model.name in models:
-                again = model.file and model.file == models[model.name].file
+        for model, about in _models_in(path, called, request.inputs):
+            if model.card in models:
+                again = model.file and model.file == models[model.card].file
                 raise UsageError(
                     f"{path.name} is named twice"
                     if again
                     else f"two models are called {model.name}",
                     "name it once" if again else "rename one of them",
                 )
-            models[model.name] = model
+            models[model.card] = model
             precisions, runtimes = _how_to_run(model, about, request.selection)
             cells += of_blocks.cells_of_own(
                 model, precisions, runtimes, scenarios, request.selection, threads
@@ -202,14 +206,20 @@ def _refuse_what_does_not_apply(request: Request) -> None:
             )
 
 
-def _models_in(path: Path, called: str) -> tuple[tuple[Model, About | None], ...]:
+def _models_in(
+    path: Path, called: str, inputs: Sequence[str]
+) -> tuple[tuple[Model, About | None], ...]:
     """Return the models of a file of cards, or that of a model file with what it says of itself."""
     if path.suffix.lower() == _CARDS:
+        if inputs:
+            raise UsageError(f"--input is for model files, {path.name} has cards", "leave it away")
         return tuple((model, None) for model in read_cards(path).values())
     if not reading(path.suffix):
         endings = ", ".join((*suffixes(), _CARDS))
         raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
-    model = model_of_file(path, called)
+    model = replace(model_of_file(path, called), inputs=told(inputs))
+    if inputs:
+        asis.check_given(model)
     about = asis.about(path, model)
     return ((asis.known(model, about), about),)
 

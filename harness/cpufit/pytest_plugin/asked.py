@@ -11,6 +11,7 @@ from cpufit import config
 from cpufit.artifacts import asis
 from cpufit.catalog import model_of_file, pick
 from cpufit.errors import UsageError, unknown
+from cpufit.given import told
 from cpufit.plan.cells import cells
 from cpufit.plan.scenarios import load_scenarios
 from cpufit.plan.selection import MOST_THREADS
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cpufit.pytest_plugin.limits import Limit
     from cpufit.schema import Cell, Levels, Model, Scenario, Weights
 
-_KEYWORDS = ("model", "runtime", "precision", "weights", "threads", "prompt_tokens")
+_KEYWORDS = ("model", "runtime", "precision", "weights", "threads", "prompt_tokens", "input")
 _PROMPT_TOKENS = 128  # as tiers count TTFT
 _MEMORY = "memory"
 _ONLY_MEMORY = {"rss_bytes", "size_bytes"}  # for which one process is enough
@@ -44,6 +45,7 @@ class Asked:
     weights: str
     threads: int
     prompt_tokens: int
+    inputs: str  # of a file: what is given of them (`given.told`)
     limits: tuple[Limit, ...]
 
     @property
@@ -90,6 +92,7 @@ def parse(words: Sequence[object], keywords: Mapping[str, object], root: Path) -
         weights=_word(own, "weights", ""),
         threads=_count(own, "threads", default_threads(), MOST_THREADS),
         prompt_tokens=_count(own, "prompt_tokens", 0, 1_000_000),
+        inputs=_inputs(own.get("input", ()), model),
         limits=limits.parse({name: given[name] for name in given if name in limits.LIMITS}),
     )
     _check(asked)
@@ -111,7 +114,7 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     names += [_MEMORY] if everything or quantities & _ONLY_MEMORY else []
     own = {scenario.name: scenario, _MEMORY: scenarios[_MEMORY]}
     block = Select(
-        models=(model.name,),
+        models=(model.card,),
         runtimes=(asked.runtime,),
         precisions=(_precision(asked, model, about),),
         scenarios=tuple(names),
@@ -119,7 +122,7 @@ def wanted(asked: Asked, name: str = "", *, everything: bool = False) -> Wanted:
     )
     return Wanted(
         model=model,
-        cells=cells((block,), {model.name: model}, own, (asked.threads,)),
+        cells=cells((block,), {model.card: model}, own, (asked.threads,)),
         scenarios=own,
         levels=limits.levels(asked.limits, settings.levels),
         stamp=_stamp(model),
@@ -137,6 +140,15 @@ def _model(own: dict[str, Any], root: Path) -> str:
         endings = ", ".join(suffixes())
         raise UsageError(f"no runtime reads {text}", f"give a file ending in {endings}")
     return pick(text).name
+
+
+def _inputs(value: object, model: str) -> str:
+    words = (value,) if isinstance(value, str) else value
+    if not isinstance(words, (tuple, list)) or not all(isinstance(word, str) for word in words):
+        raise UsageError(f"input={value!r} says nothing", "write input=['sr=16000']")
+    if words and not _is_file(model):
+        raise UsageError(f"{model} is no file: its inputs are known", "leave input away")
+    return told(words)
 
 
 def _is_file(model: str) -> bool:
@@ -189,8 +201,11 @@ def _named(asked: Asked, name: str) -> tuple[Model, About | None]:
     if not asked.is_file:
         return pick(asked.model), None
     model = model_of_file(Path(asked.model))
+    model = replace(model, name=name or model.name, inputs=asked.inputs)
+    if asked.inputs:
+        asis.check_given(model)
     about = asis.about(Path(asked.model), model)
-    return asis.known(replace(model, name=name or model.name), about), about
+    return asis.known(model, about), about
 
 
 def _precision(asked: Asked, model: Model, about: About | None) -> Precision:

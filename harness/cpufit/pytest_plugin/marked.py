@@ -128,7 +128,7 @@ class _Session:
         cells = {cell.id: cell for want in wants for cell in want.cells}
         plan = Plan(
             cells=tuple(cells.values()),
-            models={want.model.name: want.model for want in wants},
+            models={want.model.card: want.model for want in wants},
             scenarios={k: v for want in wants for k, v in want.scenarios.items()},
             budget=settings.budgets[budget],
             levels=limits.levels((), settings.levels),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpufit.artifacts import cache, storage
+from cpufit.artifacts import asis, cache, storage
 from cpufit.errors import CpufitError, DataError
 from cpufit.measuring import numerics, procedures
 from cpufit.run import child, fit
@@ -101,8 +101,11 @@ def built(cell: Cell, order: Order, road: Road) -> Artifact | Ended:
 
 
 def _make(order: Order, road: Road) -> Artifact | Ended:
-    """Have the artifact made, in a process of its own; nothing is made of a file as it is."""
-    if order.builder == "asis":  # which a process of its own has read
+    """Have the artifact made, in a process of its own; nothing is made of a file as it is.
+
+    But that is run once in the process where it leaves open at which sizes.
+    """
+    if order.builder == "asis" and not asis.tries(order):  # a process of its own has read it
         return cache.make(order, road.place.cache)
     job = Make(order=order, cache=str(road.place.cache))
     reply = child.ask(job, _BUILD_TIMEOUT_S, road.say)

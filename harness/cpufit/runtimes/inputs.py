@@ -13,7 +13,7 @@ from cpufit.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cpufit.schema import Input
+    from cpufit.schema import Artifact, Input
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,6 +42,24 @@ def check_batch(inputs: Sequence[Input], batch: int) -> None:
         )
 
 
+def advice(artifact: Artifact) -> str:
+    """Return what to try where a user's file fails that was given made-up inputs; '' otherwise."""
+    if not artifact.recipe.startswith("as it is"):
+        return ""
+    words = []
+    guessed = {note.split(":")[0].removeprefix("input ") for note in artifact.notes}
+    if sized := next((spec for spec in artifact.inputs if spec.name in guessed), None):
+        sizes = "x".join(map(str, shape_of(sized, 1))) + "x" * (len(sized.shape) == 1)
+        words.append(f"sizes were guessed: give others, as in --input {sized.name}={sizes}")
+    if drawn := next((spec for spec in artifact.inputs if spec.fill.startswith("ids:")), None):
+        below = drawn.fill.removeprefix("ids:")
+        words.append(
+            f"the numbers of input {drawn.name} were drawn below {below}: give such as it gets in "
+            f"use, as in --input {drawn.name}=1"
+        )
+    return "; ".join(words)
+
+
 def make_input(spec: Input, batch: int, seed: int) -> Array:
     """Return a C-contiguous array for `spec`: dtype and fill as it says, `shape_of(spec, batch)`.
 
@@ -54,6 +72,9 @@ def make_input(spec: Input, batch: int, seed: int) -> Array:
     if kind in ("ones", "zeros"):
         flat[:] = kind == "ones"
         return array
+    if kind == "values":
+        array[...] = _numbers(bound.split(","), array.dtype)
+        return array
     bits = np.random.PCG64(_seed(spec.name, seed))
     draw: Callable[[int], Array] = (
         (lambda count: _normal(bits, count))
@@ -64,6 +85,12 @@ def make_input(spec: Input, batch: int, seed: int) -> Array:
         part = flat[start : start + _CHUNK]
         part[:] = draw(part.size)
     return array
+
+
+def _numbers(words: Sequence[str], dtype: np.dtype[Any]) -> Array:
+    """Return numbers as they were written: integers of 64 bits are not exact as floats."""
+    whole = dtype.kind in "iub"
+    return np.array([int(word) if whole else float(word) for word in words]).astype(dtype)
 
 
 def _dtype(spec: Input) -> np.dtype[Any]:

@@ -163,12 +163,14 @@ class Cell:
     weights: Weights = "synthetic"
     variant: str = ""
     size: int = 0  # pixels of a side, where another input is measured than the card's
+    inputs: str = ""  # of a file: what was given of them, 'sr=16000&x=1x3x48x320'
 
     @cached_property
     def card(self) -> str:
         """The name its model card goes by: 'mistral-7b', 'yolov8n@prune30?size=320'."""
         variant = f"@{self.variant}" if self.variant else ""
-        return self.model + variant + (f"?size={self.size}" if self.size else "")
+        other = f"size={self.size}" if self.size else self.inputs
+        return self.model + variant + (f"?{other}" if other else "")
 
     @cached_property
     def id(self) -> str:

@@ -60,6 +60,12 @@ class Model:
     file: str = ""
     # How long a text may get by what the file says; 0 where it does not, and for a card.
     context_tokens: int = field(default=0, metadata=LATER)
+    inputs: str = field(default="", metadata=LATER)  # what is given of the file's (`given.told`)
+
+    @property
+    def card(self) -> str:
+        """The name it goes by in a run: other inputs are another model."""
+        return f"{self.name}?{self.inputs}" if self.inputs else self.name
 
     @property
     def task(self) -> Task:

@@ -11,7 +11,7 @@ from cpufit.schema.models import Family
 if TYPE_CHECKING:
     from cpufit.errors import CpufitError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Verdict = Literal["under", "over", "undecided"]
 Status = Literal[
@@ -30,7 +30,8 @@ Status = Literal[
 class Input:
     """One input tensor: axes named by a string are the batch; `fill` says what goes in.
 
-    `fill` is 'normal' (standard normal), 'ids:V' (uniform integers below V), 'ones' or 'zeros'.
+    `fill` is 'normal' (standard normal), 'ids:V' (uniform integers below V), 'ones', 'zeros' or
+    'values:A,B' (these along the last axis, repeated along the others).
     """
 
     name: str

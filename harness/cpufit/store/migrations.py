@@ -14,6 +14,7 @@ _SINCE: dict[int, dict[str, Any]] = {
     2: {"parent": "", "numerics": None},
     3: {"size": 0},
     4: {"repeat": 0, "settled": "", "spent_s": 0.0, "counters": {}},
+    5: {"inputs": ""},
 }
 
 

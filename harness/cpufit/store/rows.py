@@ -18,8 +18,8 @@ from cpufit.schema import Cell, Outcome, Record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# The nine names of a cell's key, in the order people read them.
-CELL = tuple("model variant size weights precision runtime scenario threads batch".split())
+# The ten names of a cell's key, in the order people read them.
+CELL = tuple("model variant size inputs weights precision runtime scenario threads batch".split())
 _FLAT = {"cell": Cell, "outcome": Outcome}
 _PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _RECORD = TypeAdapter(Record)

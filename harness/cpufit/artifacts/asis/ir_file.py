@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
-from cpufit.artifacts.asis.axes import describe_input, family_of
+from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
+from cpufit.artifacts.asis.ir_graph import WORDS, uses_of
+from cpufit.artifacts.asis.reach import rows_of, steered_by
 from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError, UnsupportedError
 from cpufit.runtimes.pasts import PAST
@@ -19,6 +22,7 @@ from cpufit.runtimes.pasts import PAST
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cpufit.artifacts.base import Guessed
     from cpufit.precisions import Precision
     from cpufit.schema import Family, Model
 
@@ -47,6 +51,7 @@ _QUANTIZED = frozenset(("i8", "u8", "i4", "u4", "nf4"))
 _WEIGHTS = frozenset(("f64", "f32", "f16", "bf16")) | _QUANTIZED
 _TEXT = frozenset(("input_ids", "attention_mask", "position_ids", "beam_idx"))
 _CACHE_BYTES = 2  # of one number: OpenVINO rounds what it keeps to 16 bits or fewer
+_INTEGERS = {"i32": 4, "i64": 8}  # bytes
 _PASSING = frozenset(("Convert", "Reshape", "Unsqueeze", "Squeeze"))
 
 
@@ -54,6 +59,7 @@ _PASSING = frozenset(("Convert", "Reshape", "Unsqueeze", "Squeeze"))
 class _Net:
     """The layers of an IR by their id, and what feeds each: (layer, port) -> layer."""
 
+    root: Xml.Element
     layers: dict[str, Xml.Element]
     feeds: dict[tuple[str, int], str]
     context_tokens: int  # how long a text may get, where the file says it; 0 where not
@@ -124,15 +130,9 @@ def _with_text(built: Built, net: _Net) -> Built:
 
 
 def _with_inputs(built: Built, net: _Net, model: Model) -> Built:
-    sample = model.real.sample_shape if model.real else ()
-    described = [
-        describe_input(_name(net, layer), *_typed(net, layer), _rows(net, layer), sample)
-        for layer in net.of("Parameter")
-    ]
-    notes = [note for _, told in described for note in told]
-    if net.of("ReadValue"):
-        notes.append("it keeps a state, which is emptied before each request")
-    return replace(built, inputs=tuple(spec for spec, _ in described), notes=tuple(notes))
+    kept = ("it keeps a state, which is emptied before each request",) * bool(net.of("ReadValue"))
+    (inputs, notes), *others = [(i, (*notes, *kept)) for i, notes in _described(net, built, model)]
+    return replace(built, inputs=inputs, notes=notes, others=tuple(others))
 
 
 def _read(file: Path) -> _Net:
@@ -155,7 +155,7 @@ def _read(file: Path) -> _Net:
     }
     context = root.find("rt_info/cpufit/context")
     told = context.get("value", "") if context is not None else ""
-    return _Net(layers, feeds, int(told) if told.isdecimal() else 0)
+    return _Net(root, layers, feeds, int(told) if told.isdecimal() else 0)
 
 
 def _check_weights(net: _Net, file: Path) -> None:
@@ -266,6 +266,34 @@ def _family(net: _Net) -> Family:
 
 
 # -------------------------------------------------------------------------------------- the inputs
+def _described(net: _Net, built: Built, model: Model) -> list[Guessed]:
+    """Return the inputs with a note for all that was guessed, and other guesses after it."""
+    uses = uses_of(net.root, partial(_number, built.file.with_suffix(".bin")))
+    found = [
+        Found(
+            name=_name(net, layer),
+            dtype=dtype,
+            axes=axes,
+            rows=rows_of(layer, uses, WORDS),
+            steers=steered_by(layer, uses, WORDS) if may_steer(dtype, axes) else (),
+        )
+        for layer in net.of("Parameter")
+        for dtype, axes in [_typed(net, layer)]
+    ]
+    return described(found, model)
+
+
+def _number(weights: Path, layer: Xml.Element) -> int | None:
+    """Return a constant of one integer, as it stands in the file of weights."""
+    data = layer.find("data")
+    kind = data.get("element_type") if data is not None else None
+    if data is None or layer.get("type") != "Const" or kind not in _INTEGERS:
+        return None
+    with weights.open("rb") as file:
+        file.seek(int(data.get("offset", "0")))
+        return int.from_bytes(file.read(_INTEGERS[kind]), "little", signed=True)
+
+
 def _name(net: _Net, layer: str) -> str:
     port = net.layers[layer].find("output/port")
     names = port.get("names", "") if port is not None else ""
@@ -289,12 +317,3 @@ def _typed(net: _Net, layer: str) -> tuple[str, tuple[int | str, ...]]:
         )
     sizes = [size.strip() for size in shape.split(",") if size.strip()]
     return _NUMPY[kind], tuple(int(size) if size.isdigit() else "" for size in sizes)
-
-
-def _rows(net: _Net, parameter: str) -> int:
-    """Return the rows of the table that the input's numbers look up; 0 where there is none."""
-    for layer in net.of("Gather"):
-        table = net.source(layer, 0)
-        if net.source(layer, 1) == parameter and net.kind(table) == "Const":
-            return _elements(net.data(table, "shape").split(",")[0])
-    return 0

@@ -12,9 +12,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto as Tensor
 
-from cpufit.artifacts.asis.axes import describe_input, family_of
+from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
+from cpufit.artifacts.asis.onnx_graph import WORDS, constants_of, uses_of
 from cpufit.artifacts.asis.onnx_text import Value, bytes_per_token, check_text, is_text, notes
+from cpufit.artifacts.asis.reach import rows_of, steered_by
 from cpufit.artifacts.base import About, Built
 from cpufit.errors import DataError, UnsupportedError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cpufit.artifacts.base import Guessed
     from cpufit.precisions import Precision
     from cpufit.schema import Family, Model
 
@@ -66,7 +69,6 @@ _RENAMED = {"float": "float32", "double": "float64"}  # to numpy's names
 _PER_PIXEL = frozenset(
     ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "Pad", "QuantizeLinear", "DequantizeLinear")
 )
-_PASSING = frozenset(("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"))
 _DIGITS = 20  # of a file offset, at most
 
 
@@ -106,23 +108,8 @@ def _with_text(built: Built, proto: onnx.ModelProto) -> Built:
 
 
 def _with_inputs(built: Built, proto: onnx.ModelProto, model: Model) -> Built:
-    sample = model.real.sample_shape if model.real else ()
-    sizes = _sizes(proto)
-    described = [
-        describe_input(
-            value.name,
-            *_typed(value),
-            _fill(proto, value, sizes),
-            sample,
-            _channels(proto, value, sizes),
-        )
-        for value in _graph_inputs(proto)
-    ]
-    return replace(
-        built,
-        inputs=tuple(spec for spec, _ in described),
-        notes=tuple(note for _, told in described for note in told),
-    )
+    (inputs, told), *others = _described(proto, model)
+    return replace(built, inputs=inputs, notes=told, others=tuple(others))
 
 
 # ------------------------------------------------------------------------------- reading the file
@@ -316,13 +303,32 @@ def _context(proto: onnx.ModelProto, file: Path) -> int:
 
 
 def _family(proto: onnx.ModelProto) -> Family:
-    sizes = _sizes(proto)
+    sizes = constants_of(proto.graph, _constants(proto.graph)).sizes
     found = _graph_inputs(proto)
     looks = any(_channels(proto, value, sizes) for value in found)
     return family_of(looks, (value.name for value in found))
 
 
 # -------------------------------------------------------------------------------------- the inputs
+def _described(proto: onnx.ModelProto, model: Model) -> list[Guessed]:
+    """Return the inputs with a note for all that was guessed, and other guesses after it."""
+    constants = constants_of(proto.graph, _constants(proto.graph))
+    uses = uses_of(proto.graph, constants)
+    found = [
+        Found(
+            name=value.name,
+            dtype=dtype,
+            axes=axes,
+            rows=rows_of(value.name, uses, WORDS),
+            channels=_channels(proto, value, constants.sizes),
+            steers=steered_by(value.name, uses, WORDS) if may_steer(dtype, axes) else (),
+        )
+        for value in _graph_inputs(proto)
+        for dtype, axes in [_typed(value)]
+    ]
+    return described(found, model)
+
+
 def _graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     # Before IR version 4 every initializer had to be listed as an input too.
     inner = {tensor.name for tensor in proto.graph.initializer}
@@ -374,24 +380,3 @@ def _channels(
             return None
         name = node.output[0]
     return None
-
-
-def _sizes(proto: onnx.ModelProto) -> Sizes:
-    """Return the shapes of constants, and of what is made of them before it is used."""
-    sizes: dict[str, Sequence[int]] = {n: tensor.dims for tensor, n in _constants(proto.graph)}
-    for node in proto.graph.node:
-        if node.op_type in ("Cast", "DequantizeLinear") and node.input[0] in sizes:
-            sizes[node.output[0]] = sizes[node.input[0]]
-    return sizes
-
-
-def _fill(proto: onnx.ModelProto, value: onnx.ValueInfoProto, sizes: Sizes) -> int:
-    """Return the rows of the table that the input's numbers look up; 0 where there is none."""
-    names = {value.name}
-    for node in proto.graph.node:
-        first = node.input[0] if node.input else ""
-        if node.op_type in _PASSING and first in names:
-            names.add(node.output[0])
-        elif node.op_type == "Gather" and node.input[1] in names and len(sizes.get(first, ())) == 2:
-            return int(sizes[first][0])
-    return 0

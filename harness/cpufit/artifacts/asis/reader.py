@@ -118,8 +118,13 @@ def bounded(built: Built) -> Built:
         built,
         format=plain.line(built.format),
         recipe=plain.line(built.recipe),
-        notes=tuple(map(plain.line, built.notes[:_MOST_NOTES])),
+        notes=_plain(built.notes),
+        others=tuple((inputs, _plain(notes)) for inputs, notes in built.others),
     )
+
+
+def _plain(notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(plain.line, notes[:_MOST_NOTES]))
 
 
 def _check_input(one: Input, name: str) -> None:

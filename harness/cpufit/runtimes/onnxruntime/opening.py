@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from cpufit.errors import DataError
+from cpufit.runtimes.inputs import advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,7 +61,7 @@ def open_session(artifact: Artifact, options: LoadOptions, fixed: Mapping[str, i
     except _ORT_ERRORS as error:
         name = Path(artifact.path).name
         raise DataError(
-            f"onnxruntime cannot load {name}: {_reason(error)}", _remedy(error)
+            f"onnxruntime cannot load {name}: {_reason(error)}", _remedy(error, advice(artifact))
         ) from error
 
 
@@ -69,7 +70,7 @@ def dtype_of(port: Any) -> np.dtype[Any]:
     return np.dtype(_TYPES[port.type])
 
 
-def runner(session: Any, binding: Any) -> Callable[[], None]:
+def runner(session: Any, binding: Any, remedy: str = "") -> Callable[[], None]:
     """Return a function that runs the model once; it raises DataError in words."""
     run = session.run_with_iobinding
 
@@ -78,7 +79,7 @@ def runner(session: Any, binding: Any) -> Callable[[], None]:
             run(binding)
         except _ORT_ERRORS as error:
             reason = f"onnxruntime cannot run the model: {_reason(error)}"
-            raise DataError(reason, _remedy(error)) from error
+            raise DataError(reason, _remedy(error, remedy) or remedy) from error
 
     return once
 
@@ -129,7 +130,7 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= _REASON_CHARS else text[: _REASON_CHARS - 3] + "..."
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception, for_sizes: str) -> str:
     text = str(error)
     if "External" in text or "external" in text:
         return "put the file with the external weights, whole, beside the model"
@@ -138,7 +139,7 @@ def _remedy(error: Exception) -> str:
     if "not a registered" in text or "No Op registered" in text:
         return "export the model without custom operators"
     if "ShapeInferenceError" in text or "invalid dimensions" in text:
-        return "the sizes given to its open axes do not fit: export it with fixed ones"
+        return for_sizes or "export it anew: its own sizes do not fit one another"
     if isinstance(error, native.InvalidProtobuf) or "No graph" in text:
         return "the file is damaged or not ONNX: copy or export it again"
     return ""

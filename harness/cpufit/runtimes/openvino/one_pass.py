@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Stepping, Work
-from cpufit.runtimes.inputs import check_batch, make_input
+from cpufit.runtimes.inputs import advice, check_batch, make_input
 from cpufit.runtimes.openvino.opening import (
     compile_model,
     copied,
@@ -44,6 +44,7 @@ class OpenVinoPassSession(Stepping):
             tensor = copied(make_input(spec, options.batch, options.seed))
             for request in self._queue:
                 request.set_tensor(spec.name, tensor)
+        self._remedy = advice(artifact)
         self._throughput = options.goal == "throughput"
         self._keeps_state = bool(self._queue[0].query_state())
         self.settings: Mapping[str, str] = resolved(core, self._compiled, len(self._queue))
@@ -59,7 +60,7 @@ class OpenVinoPassSession(Stepping):
                 request.reset_state()
         if self._throughput:
             return self._many()
-        run = partial(infer, self._queue[0])
+        run = partial(infer, self._queue[0], self._remedy)
         return Work(run=run, items=self._batch, once=self._keeps_state)
 
     def inputs(self) -> dict[str, Array]:
@@ -88,7 +89,8 @@ class OpenVinoPassSession(Stepping):
                     queue.start_async()
                 queue.wait_all()
             except RuntimeError as error:
-                raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+                reason = f"openvino cannot run the model: {reason_of(error)}"
+                raise DataError(reason, self._remedy) from error
 
         return Work(run=rounds, items=self._batch * passes, once=self._keeps_state)
 

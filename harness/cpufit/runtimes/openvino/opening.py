@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpufit.errors import DataError, UnavailableError
-from cpufit.runtimes.inputs import shape_of
+from cpufit.runtimes.inputs import advice, shape_of
 
 # Without that package OpenVINO sends no usage statistics and starts no thread for them.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -74,13 +74,13 @@ def _bfloat16(core: Any) -> str:
     return "bf16"
 
 
-def infer(request: Any) -> None:
-    """Run a request once; raise DataError in words where it fails."""
+def infer(request: Any, remedy: str = "") -> None:
+    """Run a request once; raise DataError in words where it fails, with this remedy."""
     try:
         # Without sharing, the outputs would be copied inside the timed region.
         request.infer(share_outputs=True)
     except RuntimeError as error:
-        raise DataError(f"openvino cannot run the model: {reason_of(error)}") from error
+        raise DataError(f"openvino cannot run the model: {reason_of(error)}", remedy) from error
 
 
 def requests_of(compiled: Any, count: int) -> Any:
@@ -106,7 +106,7 @@ def explained(artifact: Artifact) -> Iterator[None]:
     except RuntimeError as error:
         name = Path(artifact.path).name
         raise DataError(
-            f"openvino cannot load {name}: {reason_of(error)}", _remedy(error)
+            f"openvino cannot load {name}: {reason_of(error)}", _remedy(error, advice(artifact))
         ) from error
 
 
@@ -119,7 +119,7 @@ def reason_of(error: Exception) -> str:
     return text if len(text) <= _REASON_CHARS else text[: _REASON_CHARS - 3] + "..."
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception, for_sizes: str) -> str:
     text = str(error)
     if _OUTSIDE in text:
         return "copy the folder with `cp -rL`, and measure the copy"
@@ -130,7 +130,7 @@ def _remedy(error: Exception) -> str:
     if "bin file" in text:
         return "put the whole .bin file of the same name beside the .xml"
     if "shape" in text.lower():
-        return "the sizes given to its open axes do not fit: export it with fixed ones"
+        return for_sizes or "export it anew: its own sizes do not fit one another"
     if "can't be parsed" in text or "Unable to read" in text:
         return "the file is damaged or not a model: copy or export it again"
     return ""
