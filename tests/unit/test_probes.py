@@ -184,3 +184,11 @@ def test_the_doctor_gives_each_bad_finding_a_remedy(tmp_path: Path) -> None:
     names = {check.name for check in found}
     assert {"governor", "turbo", "steal", "swap", "load", "energy (RAPL)"} <= names
     assert all(check.remedy for check in found if check.level == "bad")
+
+
+def test_a_cache_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    check = checks._disk(tmp_path / "file" / "cache")
+    assert check.level == "bad"
+    assert "Not a directory" in check.value
+    assert "--cache" in check.remedy

@@ -16,6 +16,7 @@ from cpufit import units
 from cpufit.artifacts import storage
 from cpufit.cli.options import Words, cache_folder, console
 from cpufit.errors import UsageError, unknown
+from cpufit.files import unwritable
 from cpufit.report.terminal import table
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ def as_table(root: Path) -> RenderableType:
     ]
     columns = ("model", "precision", "format", ">size", "last used")
     total = units.size(storage.total_bytes(root))
+    room = unwritable(root) or f"{units.size(storage.free_bytes(root))} of its disk are free"
     words = Text(
         f"\n{_count(len(found))}, {total} in {root}\n"
-        f"{units.size(storage.free_bytes(root))} of its disk are free\n"
+        f"{room}\n"
         "no limit but the disk; `cpufit run --cache-max 20GB` sets one for a run"
     )
     return Group(table("", columns, lines), words) if found else words

@@ -32,7 +32,7 @@ def compare(
         requests per second and dollar.
     """
     from cpufit import config, store
-    from cpufit.report import html as pages
+    from cpufit.files import save
     from cpufit.tables import compare as comparing
     from cpufit.tables import page
 
@@ -40,11 +40,10 @@ def compare(
     records = [store.read([path]) for path in results(files)]
     limits = config.load_settings().levels
     found = comparing.compare(records, limits, prices)
-    if html:
-        pages.save(page.as_html(found), html)
     screen = console(160)
     screen.print(page.as_text(found), soft_wrap=not screen.is_terminal)
     if html:
+        save(page.as_html(found).encode(), html)
         screen.print(f"\npage  {html}", soft_wrap=True)
 
 

@@ -45,7 +45,7 @@ class _Status:
 
     def stage(self, text: str) -> None:
         """Show what its process does."""
-        self.status.update(f"process {self._done + 1}: {self._cell}: {text}")
+        self.status.update(Text(f"process {self._done + 1}: {self._cell}: {text}"))
 
     def began(self, setup: Setup) -> None:
         """Show nothing yet."""

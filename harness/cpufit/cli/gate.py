@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,10 @@ from cyclopts import Parameter
 
 from cpufit.cli.options import Many, Words, cache_folder, console, recovered
 from cpufit.errors import DataError, UsageError, unknown
+from cpufit.files import append, save, try_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Cell, Host, Kind
 
 SUITES = ("gate",)
-_INTERRUPTED, _NOT_COMPARABLE = 130, 3
+_INTERRUPTED, _NOT_COMPARABLE, _REFUSED = 130, 3, 2
 
 
 def gate(
@@ -112,7 +114,8 @@ def gate(
     selection = Selection(
         models=model, runtimes=runtime, precisions=precision, scenarios=scenario, threads=threads
     )
-    _check_targets(junit, markdown, json)
+    summary = _summary() if github else None
+    _check_targets((junit, markdown, json), summary)
     screen, place = console(), flow.Place(output=Path(), cache=cache_folder(cache))
     if baseline is not None and max_minutes is not None:
         raise UsageError("--max-minutes does not go with --baseline", "name fewer cells instead")
@@ -128,10 +131,24 @@ def gate(
     told = replace(told, seconds=time.monotonic() - start)
     screen.print(gate_words.terminal(told))
     for command in gate_words.again(told):
-        screen.print(f"again: {command}", soft_wrap=True, markup=False, highlight=False)
+        screen.print(f"again: {command}", soft_wrap=True)
     screen.print(f"\n{told.headline}", soft_wrap=True)
-    _write(told, junit, markdown, json, github=github)
-    sys.exit(exit_code(told.found))
+    if github:
+        print("\n".join(gate_words.workflow_commands(told)))
+    texts = {
+        junit: gate_words.as_junit(told),
+        markdown: gate_words.as_markdown(told),
+        json: gate_words.as_json(told),
+    }
+    refused = _write(told, texts, summary)
+    sys.stderr.write("".join(f"cpufit: {words}\n" for words in refused))
+    sys.exit(exit_code(told.found) or (_REFUSED if refused else 0))
+
+
+def _summary() -> Path | None:
+    """Return where GitHub wants a step's summary; None where it asks for none."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(name) if name else None
 
 
 def parse_margins(words: Sequence[str]) -> Margins:
@@ -166,11 +183,13 @@ def _seconds(minutes: float) -> float:
     return minutes * 60
 
 
-def _check_targets(*paths: Path | None) -> None:
+def _check_targets(paths: Sequence[Path | None], summary: Path | None) -> None:
     """Refuse what cannot be written before anything is measured."""
     for path in paths:
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise DataError(f"cannot write {path}", "name a file in a folder that exists")
+        if path is not None:
+            try_out(path)
+    if summary is not None:
+        append(b"", summary)
 
 
 def _setup(
@@ -265,8 +284,10 @@ class _Watcher:
 
     def stage(self, text: str) -> None:
         """Show what its process does."""
+        from rich.text import Text
+
         assert callable(self._update)
-        self._update(f"pair {self._pairs + 1}: {self._cell}: {text}")
+        self._update(Text(f"pair {self._pairs + 1}: {self._cell}: {text}"))
 
     def paired(self, found: Found, stage: Stage, left: int) -> None:
         """Count the pair; in a log, say so once a minute."""
@@ -392,23 +413,17 @@ def _repeat(cell: Cell) -> str:
     return shlex.join(["cpufit", *words, *(part for pair in own.items() for part in pair)])
 
 
-def _write(
-    told: Verdict, junit: Path | None, markdown: Path | None, json: Path | None, *, github: bool
-) -> None:
-    from cpufit.files import replacing
+def _write(told: Verdict, texts: Mapping[Path | None, str], summary: Path | None) -> list[str]:
+    """Write every file that can be; return why others cannot, in words."""
     from cpufit.report import gate_words
 
-    texts = {
-        junit: gate_words.as_junit,
-        markdown: gate_words.as_markdown,
-        json: gate_words.as_json,
-    }
-    for path, make in texts.items():
-        if path is not None:
-            with replacing(path) as file:
-                file.write(make(told).encode())
-    if github:
-        print("\n".join(gate_words.workflow_commands(told)))
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(gate_words.as_markdown(told))
+    refused = []
+    jobs = [partial(save, text.encode(), path) for path, text in texts.items() if path is not None]
+    if summary is not None:
+        jobs.append(partial(append, gate_words.as_markdown(told).encode(), summary))
+    for job in jobs:
+        try:
+            job()
+        except DataError as error:
+            refused.append(str(error))
+    return refused

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
 from cpufit import __version__
-from cpufit.errors import CpufitError
+from cpufit.cli.options import refuse_no_text
+from cpufit.cli.streams import Streams
+from cpufit.errors import CpufitError, UsageError
 
 app = App(
     name="cpufit",
@@ -37,21 +41,46 @@ for _place, _summary in COMMANDS.items():
     app.command(f"cpufit.cli.{_place}", name=_place.partition(":")[0], help=_summary)
 
 
+# Of this program's own; what commands find are 0, 1 and more, and 1 is never a failure of cpufit's.
+_MISTAKE, _BUG, _INTERRUPTED = 2, 70, 130
+
+
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
+    """Run the command line; a user's mistake is one line and exit code 2, a bug of ours is 70."""
+    streams = Streams()
+    code = _code()
+    sys.stdout.flush()
+    sys.exit(_MISTAKE if code is None and streams.broken else code)
+
+
+def _code() -> int | str | None:
+    """Run the command; return what it left with, None where it has no word of its own."""
     try:
-        app(exit_on_error=False, print_error=False)
+        _refuse_what_is_no_text()
+        app(exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        _fail(str(error).replace("\n", " "))
+        return _fail(str(error).replace("\n", " "))
     except CpufitError as error:
-        _fail(str(error))
+        return _fail(str(error))
+    except SystemExit as left:
+        return left.code
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stderr.close()
-        sys.exit(0)
+        return _INTERRUPTED
+    except Exception:  # noqa: BLE001 - Python would leave with 1
+        traceback.print_exc()
+        return _BUG
+    return None
 
 
-def _fail(message: str) -> None:
-    print(f"cpufit: {message}", file=sys.stderr)
-    sys.exit(2)
+def _refuse_what_is_no_text() -> None:
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone", "go to one that exists") from None
+    for text in (here, *sys.argv[1:]):
+        refuse_no_text(text)
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"cpufit: {message}\n")
+    return _MISTAKE

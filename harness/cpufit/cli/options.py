@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
+
+from cpufit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +25,32 @@ def cache_folder(given: Path | None) -> Path:
     """Return the folder of models that are built: what was asked for, or the user's own."""
     from cpufit.paths import cache_root
 
-    return given.resolve() if given else cache_root()
+    folder = Path(os.path.realpath(given)) if given else cache_root()
+    refuse_no_text(str(folder))
+    return folder
+
+
+def refuse_no_text(text: str) -> None:
+    """Raise UsageError for a path that is not UTF-8, which results files could not hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        remedy = "rename it, or name a link to it"
+        if sys.getfilesystemencoding() != "utf-8":
+            remedy = "set PYTHONUTF8=1"
+        raise UsageError(f"{text} is not text in UTF-8", remedy) from None
 
 
 def console(width: int = 120) -> Console:
-    """Return what prints to the terminal, or so many columns wide elsewhere."""
+    """Return what prints to the terminal, or so many columns wide elsewhere: text as it is."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else width,
+    )
 
 
 def results(given: Sequence[Path]) -> list[Path]:

@@ -94,7 +94,7 @@ class Watcher:
             f"about {units.clock(self._left_s())}"
         )
         for words in plan.why:
-            self._console.print(words, markup=False, soft_wrap=True)
+            self._console.print(words, soft_wrap=True)
         self._warn_of_noise()
         if self._console.is_terminal and self._open:
             self._live = Live(
@@ -145,7 +145,7 @@ class Watcher:
         if self._live is not None:
             self._live.update(self._view())
         else:
-            self._console.print(words, markup=False, soft_wrap=True)
+            self._console.print(words, soft_wrap=True)
 
     def _note(self, row: Row) -> None:
         """Keep a cell's line, and how many processes it took."""
@@ -158,7 +158,7 @@ class Watcher:
     def _log(self, words: str) -> None:
         total = len(self._plan.cells) if self._plan else 0
         done = f"[{total - len(self._open)}/{total}]"
-        self._console.print(f"{done} {words}", markup=False, soft_wrap=True)
+        self._console.print(f"{done} {words}", soft_wrap=True)
         self._printed = time.monotonic()
 
     def _warn_of_noise(self) -> None:

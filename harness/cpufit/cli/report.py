@@ -49,7 +49,8 @@ def report(
     html.write(rows, settings, target, how_far)
     for words in verdicts(rows, settings):
         console().print(f"{how_far}. {words}" if how_far else words, soft_wrap=True)
-    console().print(f"report of {len(rows)} cells: {target}", soft_wrap=True)
+    count = f"{len(rows)} cell{'s' * (len(rows) != 1)}"
+    console().print(f"report of {count}: {target}", soft_wrap=True)
     if open_:
         import webbrowser
 

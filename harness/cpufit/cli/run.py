@@ -135,8 +135,8 @@ def _run(request: Request, place: Place, resume: bool) -> None:
         target = path.parent / "report.html"
         how_far = so_far([(records, cells_of(todo.results.request))])
         rows = analysis.rows(records, settings.levels)
-        html.write(rows, settings, target, how_far)
         screen.print(summary(rows, settings, how_far), soft_wrap=not screen.is_terminal)
+        html.write(rows, settings, target, how_far)
         screen.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
         screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)

@@ -14,6 +14,7 @@ import psutil
 
 from cpufit import units
 from cpufit.errors import UnavailableError
+from cpufit.files import unwritable
 from cpufit.probes import cgroup, counters, energy, host, memory, noise
 from cpufit.stats import intervals
 
@@ -192,6 +193,8 @@ def _rapl() -> Check:
 
 
 def _disk(cache: Path) -> Check:
+    if problem := unwritable(cache):
+        return Check("disk for artifacts", "bad", problem, "name another folder with --cache")
     existing = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     good = free > _DISK_BYTES

@@ -11,8 +11,7 @@ from markupsafe import Markup, escape
 
 from cpufit import units
 from cpufit.analysis import words
-from cpufit.errors import DataError
-from cpufit.files import replacing
+from cpufit.files import save
 from cpufit.paths import data_root
 from cpufit.report import cells, view
 
@@ -77,18 +76,7 @@ def filled(template: str, **values: object) -> str:
 
 def write(table: Sequence[Row], settings: Settings, path: Path, so_far: str = "") -> None:
     """Write the page to `path`, whole or not at all; raise DataError where that is refused."""
-    save(render(table, settings, so_far), path)
-
-
-def save(text: str, path: Path) -> None:
-    """Write a page's text to `path`, whole or not at all; raise DataError where it is refused."""
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise DataError(
-            f"cannot write the report {path}: {error.strerror}", "choose another path"
-        ) from error
+    save(render(table, settings, so_far).encode(), path)
 
 
 def _read(name: str) -> Markup:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError
-from cpufit.files import replacing
+from cpufit.files import save
 from cpufit.gating.pairs import Trial
 from cpufit.paths import data_root
 from cpufit.plan.request import Request, resolve
@@ -130,10 +130,8 @@ def _setup(suite: str, selection: Selection = Selection()) -> Setup:  # noqa: B0
 
 
 def _keep(trials: Sequence[Trial], name: str, place: Place) -> None:
-    place.output.mkdir(parents=True, exist_ok=True)
     text = _TRIALS.dump_json([_rounded(trial) for trial in trials], exclude_defaults=True)
-    with replacing(place.output / f"{name}.json.gz") as file:
-        file.write(gzip.compress(text, mtime=0))
+    save(gzip.compress(text, mtime=0), place.output / f"{name}.json.gz")
 
 
 def _rounded(trial: Trial) -> Trial:

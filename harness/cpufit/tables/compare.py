@@ -46,7 +46,13 @@ class Side:
     @property
     def words(self) -> str:
         """One line that says what the letter stands for."""
-        found = [self.host, self.run, self.recorded, self.versions, f"{self.cells} cells"]
+        found = [
+            self.host,
+            self.run,
+            self.recorded,
+            self.versions,
+            f"{self.cells} cell{'s' * (self.cells != 1)}",
+        ]
         if self.price is not None:
             found.append(f"{units.significant(self.price)} USD")
         return ", ".join(filter(None, found))

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from cpufit.errors import CpufitError, DataError, UsageError, unknown
-from cpufit.files import replacing
+from cpufit.files import save
 from cpufit.tables import table, wish, write
 
 if TYPE_CHECKING:
@@ -91,11 +91,7 @@ def update(found: Sequence[Found]) -> None:
         for one in sorted(mine, key=lambda one: one.span, reverse=True):
             start, end = one.span
             lines[start:end] = [f"{one.begin}\n{one.body}".replace("\n", newline)]
-        try:
-            with replacing(path) as file:
-                file.write("".join(lines).encode())
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}", "allow it") from error
+        save("".join(lines).encode(), path)
 
 
 def _examined(one: _Marked, confidence: float) -> Found:
