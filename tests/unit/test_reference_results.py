@@ -41,7 +41,7 @@ def test_a_reference_file(path: Path) -> None:
     if records[0].budget == "selftest" or not any(r.family == "llm" for r in records):
         return
     rows = analysis.rows(records, settings.levels)
-    found = sizing.recommend(rows, records[0].host, settings.tiers)
+    found = sizing.recommend(rows, records[0].host, settings)
     assert found.tiers[0].answer != "not measured"
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MS = 1e6
 GB = 10**9
 BOX = replace(HOST, memory_limit_bytes=8 * GB)
-LEVELS = load_settings().levels
+SETTINGS = load_settings()
+LEVELS = SETTINGS.levels
 
 
 def _tier(name: str, *models: str) -> Tier:
@@ -66,7 +67,7 @@ def _llm(model: str, ttft_ms: float, tpot_ms: float = 50, **kwargs: float) -> Re
 
 
 def _recommend(records: list[Record], *tiers: Tier) -> sizing.Recommendation:
-    return sizing.recommend(analysis.rows(records, LEVELS), BOX, tiers)
+    return sizing.recommend(analysis.rows(records, LEVELS), BOX, replace(SETTINGS, tiers=tiers))
 
 
 def test_the_highest_tier_whose_models_all_pass() -> None:
@@ -99,6 +100,28 @@ def test_memory_beyond_the_share_misses() -> None:
 def test_slow_generation_misses() -> None:
     found = _recommend([_llm("a", 100, tpot_ms=250)], _tier("low", "a"))
     assert "decode 4.00 tokens/s (limit at least 5.00 tokens/s)" in found.nearest_miss[0]
+
+
+def _processes(records: list[Record]) -> list[Record]:
+    return [replace(record, repeat=repeat) for repeat, record in enumerate(records)]
+
+
+def test_tokens_per_second_near_the_floor_are_undecided() -> None:
+    near = _processes([_llm("a", 100, tpot_ms=ms) for ms in (180, 199, 214)])
+    found = _recommend(near, _tier("low", "a"))
+    assert found.met is None
+    assert found.tiers[0].answer == "undecided"
+    assert "decode 5.06 tokens/s (limit at least 5.00 tokens/s, undecided)" in found.nearest_miss[0]
+    sure = _processes([_llm("a", 100, tpot_ms=ms) for ms in (100, 101, 102)])
+    assert _recommend(sure, _tier("low", "a")).met is not None
+
+
+def test_memory_that_some_processes_exceed_is_undecided() -> None:
+    found = _recommend(
+        _processes([_llm("a", 100, peak=peak * GB) for peak in (3.9, 3.9, 4.1)]), _tier("low", "a")
+    )
+    assert found.tiers[0].answer == "undecided"
+    assert "memory 4.10 GB at the peak (limit 50% of 8.00 GB, undecided)" in found.nearest_miss[0]
 
 
 def test_a_model_without_rows_is_not_measured_and_never_passes() -> None:

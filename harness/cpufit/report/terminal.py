@@ -102,7 +102,7 @@ def cosine(row: Row) -> Text:
 def verdicts(rows: Sequence[Row], settings: Settings) -> list[str]:
     """Return for each host which tier it carries, in a sentence."""
     hosts = _hosts(rows)
-    found = [sizing.recommend(rows, host, settings.tiers) for host in hosts.values()]
+    found = [sizing.recommend(rows, host, settings) for host in hosts.values()]
     return [_title(one, len(hosts) > 1) for one in found]
 
 
@@ -117,7 +117,7 @@ def summary(rows: Sequence[Row], settings: Settings, so_far: str = "") -> Group:
     parts: list[RenderableType] = [Text(f"\n{so_far}.")] if so_far else []
     hosts = _hosts(rows)
     for host in hosts.values():
-        parts += _tier(sizing.recommend(rows, host, settings.tiers), len(hosts) > 1)
+        parts += _tier(sizing.recommend(rows, host, settings), len(hosts) > 1)
         here = [row for row in rows if row.record.host.fingerprint == host.fingerprint]
         parts += _sentences("\nWhat answers in time here", [_pick(p) for p in picks(here)])
     parts += _flags(rows)

@@ -197,7 +197,7 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         id=name,
         host=host,
         facts=host_facts(host),
-        recommendation=sizing.recommend(rows, host, settings.tiers),
+        recommendation=sizing.recommend(rows, host, settings),
         titles={r.record.cell.card: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
         picks=tuple(picks(rows)),

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.analysis import Metric, Row
-    from cpufit.schema import Host, Tier, TierModel
+    from cpufit.schema import Host, Settings, Tier, TierModel, Verdict
 
 Answer = Literal["yes", "no", "undecided", "not measured"]
+_ANSWERS: dict[Verdict | None, Answer] = {"under": "yes", "over": "no", "undecided": "undecided"}
 _RANK: tuple[Answer, ...] = ("yes", "undecided", "no", "not measured")
 
 
@@ -118,14 +120,18 @@ class Recommendation:
         return [_sentence(f, [c for c in f.checks if c.answer != "yes"]) for f in missed]
 
 
-def recommend(table: Sequence[Row], host: Host, tiers: Sequence[Tier]) -> Recommendation:
+def recommend(table: Sequence[Row], host: Host, settings: Settings) -> Recommendation:
     """Hold every tier's models against the measured rows of one host."""
+    confidence = settings.levels.confidence
     measured = [row for row in table if row.ok and row.record.host.fingerprint == host.fingerprint]
     return Recommendation(
         host=host,
         tiers=tuple(
-            TierFit(tier=tier, models=tuple(_fit(m, tier, measured, host) for m in tier.models))
-            for tier in tiers
+            TierFit(
+                tier=tier,
+                models=tuple(_fit(model, tier, measured, confidence) for model in tier.models),
+            )
+            for tier in settings.tiers
         ),
     )
 
@@ -135,7 +141,7 @@ def worst(answers: Sequence[Answer]) -> Answer:
     return max(answers, key=_RANK.index)
 
 
-def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], host: Host) -> ModelFit:
+def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], confidence: float) -> ModelFit:
     """Check each runtime, weights and thread count that was measured; keep the best."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in measured:
@@ -157,22 +163,22 @@ def _fit(wanted: TierModel, tier: Tier, measured: Sequence[Row], host: Host) -> 
             precision=wanted.precision,
             runtime=runtime,
             weights=weights,
-            checks=_checks(rows, tier, host),
+            checks=_checks(rows, tier, confidence),
         )
         for (runtime, weights, _), rows in groups.items()
     ]
     return min(fits, key=lambda f: (_RANK.index(f.answer), f.ratio))
 
 
-def _checks(rows: Sequence[Row], tier: Tier, host: Host) -> tuple[Check, ...]:
+def _checks(rows: Sequence[Row], tier: Tier, confidence: float) -> tuple[Check, ...]:
     if rows[0].record.family == "llm":
         ttft = _find(rows, "ttft", tier.prompt_tokens)
         return (
-            _memory(rows, tier, host),
+            _memory(rows, tier),
             _speed(f"TTFT at {tier.prompt_tokens} tokens", ttft),
-            _decode(_find(rows, "tpot"), tier.min_tokens_per_s),
+            _decode(rows, tier.min_tokens_per_s, confidence),
         )
-    return (_memory(rows, tier, host), _speed("latency", _find(rows, "latency")))
+    return (_memory(rows, tier), _speed("latency", _find(rows, "latency")))
 
 
 def _find(rows: Sequence[Row], name: str, size: int | None = None) -> Metric | None:
@@ -180,18 +186,22 @@ def _find(rows: Sequence[Row], name: str, size: int | None = None) -> Metric | N
     return next((metric for metric in found if metric is not None), None)
 
 
-def _memory(rows: Sequence[Row], tier: Tier, host: Host) -> Check:
-    limit = tier.memory_share * host.memory_limit_bytes
-    words = f"{tier.memory_share:.0%} of {units.size(host.memory_limit_bytes)}"
-    peaks = [row.memory.peak_bytes for row in rows if row.memory]
+def _memory(rows: Sequence[Row], tier: Tier) -> Check:
+    """Judge by every process of the scenario that takes most; open where they do not agree."""
+    whole = rows[0].record.host.memory_limit_bytes
+    limit = tier.memory_share * whole
+    words = f"{tier.memory_share:.0%} of {units.size(whole)}"
+    every = [[m.peak_bytes for r in row.used if (m := r.outcome.memory)] for row in rows]
+    peaks = max(every, key=lambda found: max(found, default=0))
     if not peaks:
         return Check(what="memory", value="", limit=words, answer="not measured")
     peak = max(peaks)
+    fits = {found <= limit for found in peaks}
     return Check(
         what="memory",
         value=f"{units.size(peak)} at the peak",
         limit=words,
-        answer="yes" if peak <= limit else "no",
+        answer="undecided" if len(fits) > 1 else "yes" if peak <= limit else "no",
         ratio=peak / limit,
     )
 
@@ -199,25 +209,35 @@ def _memory(rows: Sequence[Row], tier: Tier, host: Host) -> Check:
 def _speed(what: str, metric: Metric | None) -> Check:
     if metric is None:
         return Check(what=what, value="", limit="", answer="not measured")
-    answers: dict[str | None, Answer] = {"under": "yes", "over": "no", "undecided": "undecided"}
     return Check(
         what=what,
         value=f"{units.duration(metric.figure)} ({metric.figure_name})",
         limit=units.duration(metric.threshold),
-        answer=answers[metric.verdict],
+        answer=_ANSWERS[metric.verdict],
         ratio=metric.ratio,
     )
 
 
-def _decode(metric: Metric | None, floor: float) -> Check:
+def _decode(rows: Sequence[Row], floor: float, confidence: float) -> Check:
+    """Judge by whether the typical token comes in time, as sure as any verdict."""
     limit = f"at least {units.significant(floor)} tokens/s"
-    if metric is None:
+    row = next((row for row in rows if row.metric("tpot")), None)
+    metric = row.metric("tpot") if row else None
+    if row is None or metric is None:
         return Check(what="decode", value="", limit=limit, answer="not measured")
+    every = row.series_of(metric)
+    verdict = intervals.judge(
+        [series.values for series in every],
+        every[0].items * units.NS_PER_S / floor,
+        0.5,
+        confidence,
+        row.slowdown(0.5),
+    )
     return Check(
         what="decode",
         value=f"{units.significant(metric.rate)} tokens/s",
         limit=limit,
-        answer="yes" if metric.rate >= floor else "no",
+        answer=_ANSWERS[verdict],
         ratio=floor / metric.rate,
     )
 
