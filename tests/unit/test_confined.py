@@ -61,8 +61,8 @@ def test_a_file_whose_reader_dies_is_refused_in_one_line(
 
 
 def test_what_ended_a_reader_is_told() -> None:
-    assert apart.died(None, -signal.SIGXCPU, b"") == "takes more than 4 s to read"
-    assert apart.died(None, 0, b"") == "takes more than 20 s to read"
+    late = "takes longer to read than any model of its size"
+    assert apart.died(None, -signal.SIGXCPU, b"") == apart.died(None, 0, b"") == late
     assert apart.died(b"", -signal.SIGSEGV, b"") == "ends what reads it by SIGSEGV"
     assert apart.died(b"", 1, b"a\nValueError: \x1b[31mx") == "cannot be read: ValueError: ?[31mx"
 

@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     from cpufit.schema import Model
 
 READER = "cpufit.artifacts.asis.reader"
-CPU_S = 4  # of reading, once all is imported
 ANSWER_BYTES = 4 << 20
 _ANSWER_S = 20.0
-NO_MODEL = "no model of its kind does: copy or export it again, or leave it out"
+HOSTILE = "it is damaged or hostile: copy or export it again, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _look(file: Path, model: Model, stamp: tuple[int, ...]) -> Seen:  # noqa: AR
             process.wait()
         if answer is None or code:
             log.seek(0)
-            raise DataError(f"{file.name} {died(answer, code, log.read())}", NO_MODEL)
+            raise DataError(f"{file.name} {died(answer, code, log.read())}", HOSTILE)
     return _seen().validate_json(answer)
 
 
@@ -119,10 +118,8 @@ def _asked(process: subprocess.Popen[bytes], job: bytes) -> bytes | None:
 
 def died(answer: bytes | None, code: int, log: bytes) -> str:
     """Say why a reader gave no answer, to follow the name of the file."""
-    if code == -signal.SIGXCPU:
-        return f"takes more than {CPU_S} s to read"
-    if answer is None:
-        return f"takes more than {_ANSWER_S:g} s to read"
+    if code == -signal.SIGXCPU or answer is None:
+        return "takes longer to read than any model of its size"
     if code < 0:
         return f"ends what reads it by {signal.Signals(-code).name}"
     last = log.decode(errors="replace").strip().splitlines()[-1:]

@@ -1,8 +1,9 @@
 """Read the header of a GGUF file: its keys and the place of every tensor.
 
 gguf's own reader walks a corrupt array length without end and takes seconds over a vocabulary, so
-the header is read here; every length is checked against the file. Layout: ggml's `docs/gguf.md`,
-versions 2 and 3, little-endian.
+the header is read here, in time that grows with it alone: every count is held against what is left
+of the file before anything is taken, and arrays longer than any figure of a model are passed over.
+Layout: ggml's `docs/gguf.md`, versions 2 and 3, little-endian.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC, GGMLQuantizationType
 
+from cpufit.units import size
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
+_MOST_AXES = 4  # as ggml has it
+_MOST_VALUES = 1 << 22  # in all arrays; a vocabulary with its merges has a fourth of that
+_MOST_HEADER = 256 << 20  # bytes
+_MOST_ENTRIES = 1 << 18  # keys, tensors
+_MOST_KEPT = 4096  # of an array: one number a layer is, a vocabulary is not
+_MOST_TEXT = 1 << 20  # of a text that is kept: chat templates are long
+_KEY_BYTES, _TENSOR_BYTES = 13, 24  # the least that each takes
+_MOST_ALIGNMENT = 1 << 20
+_FIGURES = 2**62  # results hold 64 bits
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,13 @@ class _Cursor:
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
+        self._values = 0  # of arrays, so far
         self.at = 0
+
+    def check(self, count: int, least: int, what: str, most: int) -> None:
+        """Raise ValueError where the file cannot hold so many, or no model has as many."""
+        if count > most or count * least > len(self._data) - self.at:
+            raise ValueError(f"it says it has {count:,} {what}")
 
     def many(self, code: str, count: int) -> tuple[Any, ...]:
         """Take `count` scalars; struct.error where the file has fewer."""
@@ -83,7 +101,9 @@ class _Cursor:
         return self.many(code, 1)[0]
 
     def text(self) -> str:
-        (raw,) = self.many("s", self.one("Q"))
+        length = self.one("Q")
+        self.check(length, 1, "letters in a text", _MOST_TEXT)
+        (raw,) = self.many("s", length)
         return str(raw, "utf-8", "replace")
 
     def value(self, kind: int) -> Any:
@@ -92,10 +112,28 @@ class _Cursor:
             return self.text()
         if kind != _ARRAY:
             return self.one(_code(kind))
-        inner, count = self.one("I"), self.one("Q")
+        return self._array(self.one("I"), self.one("Q"))
+
+    def _array(self, inner: int, count: int) -> tuple[Any, ...]:
+        """Take an array; a long one is passed over and reads as empty."""
+        width = 8 if inner == _STRING else struct.calcsize(f"<{_code(inner)}")
+        self._values += count
+        self.check(count, width, "values in an array", _MOST_VALUES)
+        self.check(self._values, 0, "values in its arrays", _MOST_VALUES)
+        if count > _MOST_KEPT:
+            self._pass_over(inner, count, width)
+            return ()
         if inner == _STRING:
             return tuple(self.text() for _ in range(count))
         return self.many(_code(inner), count)
+
+    def _pass_over(self, inner: int, count: int, width: int) -> None:
+        at, length = self.at + count * width, struct.Struct("<Q")
+        if inner == _STRING:
+            at = self.at
+            for _ in range(count):
+                at += width + length.unpack_from(self._data, at)[0]
+        self.at = at
 
 
 def _code(kind: int) -> str:
@@ -111,10 +149,14 @@ def _header(cursor: _Cursor) -> Header:
     if version not in _VERSIONS:
         raise ValueError(f"its version {version} is none of {_VERSIONS}")
     tensor_count, key_count = cursor.many("Q", 2)
+    cursor.check(key_count, _KEY_BYTES, "keys", _MOST_ENTRIES)
     keys = dict(_key(cursor) for _ in range(key_count))
+    cursor.check(tensor_count, _TENSOR_BYTES, "tensors", _MOST_ENTRIES)
     tensors = tuple(_place(cursor) for _ in range(tensor_count))
     alignment = keys.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment < 1:
+    if cursor.at > _MOST_HEADER:
+        raise ValueError(f"its header takes {size(cursor.at)}")
+    if not isinstance(alignment, int) or not 1 <= alignment <= _MOST_ALIGNMENT:
         raise ValueError(f"its alignment is {alignment}")
     start = -(-cursor.at // alignment) * alignment
     ends = (start + place.offset + place.size_bytes for place in tensors)
@@ -128,6 +170,10 @@ def _key(cursor: _Cursor) -> tuple[str, Any]:
 
 def _place(cursor: _Cursor) -> Place:
     name = cursor.text()
-    shape = cursor.many("Q", cursor.one("I"))
+    axes = cursor.one("I")
+    cursor.check(axes, 8, "axes of a tensor", _MOST_AXES)
+    shape = cursor.many("Q", axes)
+    if prod(shape) > _FIGURES:
+        raise ValueError(f"it says a tensor is {' x '.join(map(str, shape))}")
     kind = GGMLQuantizationType(cursor.one("I"))  # ValueError names an unknown one
     return Place(name, shape, kind, cursor.one("Q"))

@@ -6,11 +6,13 @@ The `.xml` says it all but the weights, so OpenVINO itself is not needed here.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
+from cpufit import plain
 from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
 from cpufit.artifacts.asis.ir_graph import WORDS, uses_of
@@ -52,6 +54,8 @@ _WEIGHTS = frozenset(("f64", "f32", "f16", "bf16")) | _QUANTIZED
 _TEXT = frozenset(("input_ids", "attention_mask", "position_ids", "beam_idx"))
 _CACHE_BYTES = 2  # of one number: OpenVINO rounds what it keeps to 16 bits or fewer
 _INTEGERS = {"i32": 4, "i64": 8}  # bytes
+_BITS = {"f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4, "nf4": 4}
+_MOST_AXES, _DEEPEST = 64, 64
 _PASSING = frozenset(("Convert", "Reshape", "Unsqueeze", "Squeeze"))
 
 
@@ -63,6 +67,7 @@ class _Net:
     layers: dict[str, Xml.Element]
     feeds: dict[tuple[str, int], str]
     context_tokens: int  # how long a text may get, where the file says it; 0 where not
+    seen: dict[str, str] = field(default_factory=dict)  # layer passed through -> its source
 
     def kind(self, layer: str) -> str:
         """Return the layer's operation, '' for an unknown layer."""
@@ -76,8 +81,13 @@ class _Net:
     def source(self, layer: str, port: int) -> str:
         """Return the layer that feeds a port, seen through conversions and reshapes."""
         found = self.feeds.get((layer, port), "")
+        passed = []
         while self.kind(found) in _PASSING:
-            found = self.feeds.get((found, 0), "")
+            passed.append(found)
+            found = self.seen.get(found, "") or self.feeds.get((found, 0), "")
+            if len(passed) > len(self.layers):
+                raise ValueError(f"layer {plain.line(passed[0], 80)} feeds itself")
+        self.seen.update(dict.fromkeys(passed, found))
         return found
 
     def of(self, kind: str) -> list[str]:
@@ -135,10 +145,19 @@ def _with_inputs(built: Built, net: _Net, model: Model) -> Built:
     return replace(built, inputs=inputs, notes=notes, others=tuple(others))
 
 
+class _Tree(Xml.TreeBuilder):
+    """The tree of a file that declares no entities of its own: no IR does."""
+
+    def doctype(self, name: str, *ids: str | None) -> None:  # noqa: ARG002 - called by the parser
+        """Raise ValueError."""
+        raise ValueError("it has a document type")
+
+
 def _read(file: Path) -> _Net:
     try:
-        root = Xml.parse(file).getroot()  # noqa: S314 - expat bounds entity expansion itself
-    except (Xml.ParseError, UnicodeError) as error:
+        root = Xml.parse(file, Xml.XMLParser(target=_Tree())).getroot()  # noqa: S314 - no entities
+        _check_depth(root)
+    except (Xml.ParseError, LookupError, ValueError) as error:
         raise DataError(
             f"{file.name} is not a whole OpenVINO IR: {error}", "copy or export it again"
         ) from error
@@ -158,11 +177,29 @@ def _read(file: Path) -> _Net:
     return _Net(root, layers, feeds, int(told) if told.isdecimal() else 0)
 
 
+def _check_depth(root: Xml.Element) -> None:
+    """Raise ValueError where parts lie in parts without end, which runtimes follow by recursion."""
+    parts = [root]
+    for _ in range(_DEEPEST):
+        parts = [inner for part in parts for inner in part]
+    if parts:
+        raise ValueError("it is nested too deep")
+
+
+def _end(net: _Net, layer: str, file: Path) -> int:
+    """Return where a constant ends in the file of weights."""
+    start, length = (int(net.data(layer, key) or 0) for key in ("offset", "size"))
+    bits = _BITS.get(net.data(layer, "element_type"), 0)
+    if min(start, length) < 0 or not 0 <= bits * _elements(net.data(layer, "shape")) <= 8 * length:
+        raise DataError(
+            f"{file.name} says that a weight is larger than what it holds",
+            "the file is damaged: copy or export it again",
+        )
+    return start + length
+
+
 def _check_weights(net: _Net, file: Path) -> None:
-    ends = [
-        int(net.data(layer, "offset") or 0) + int(net.data(layer, "size") or 0)
-        for layer in net.of("Const")
-    ]
+    ends = [_end(net, layer, file) for layer in net.of("Const")]
     weights = file.with_suffix(".bin")
     remedy = f"put the whole {weights.name} beside {file.name}"
     if ends and not weights.is_file():
@@ -197,10 +234,10 @@ def _scales(net: _Net) -> set[str]:
 
 
 def _elements(shape: str) -> int:
-    count = 1
-    for size in shape.split(","):
-        count *= int(size) if size.strip() else 1
-    return count
+    sizes = shape.split(",", _MOST_AXES)
+    if len(sizes) > _MOST_AXES:
+        raise ValueError(f"a shape has more than {_MOST_AXES} axes")
+    return prod(int(size) for size in sizes if size.strip())
 
 
 def _precision(net: _Net) -> Precision:

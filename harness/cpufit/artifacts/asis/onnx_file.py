@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections import Counter
 from dataclasses import replace
+from math import prod
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from onnx import TensorProto as Tensor
 from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
 from cpufit.artifacts.asis.onnx_graph import WORDS, constants_of, uses_of
+from cpufit.artifacts.asis.onnx_lean import lean
 from cpufit.artifacts.asis.onnx_text import Value, bytes_per_token, check_text, is_text, notes
 from cpufit.artifacts.asis.reach import rows_of, steered_by
 from cpufit.artifacts.base import About, Built
@@ -69,6 +71,7 @@ _RENAMED = {"float": "float32", "double": "float64"}  # to numpy's names
 _PER_PIXEL = frozenset(
     ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "Pad", "QuantizeLinear", "DequantizeLinear")
 )
+_MOST_AXES, _MOST_A_BYTE = 64, 8  # of a tensor; numbers, of one bit each
 _DIGITS = 20  # of a file offset, at most
 
 
@@ -116,12 +119,11 @@ def _with_inputs(built: Built, proto: onnx.ModelProto, model: Model) -> Built:
 def _read(file: Path) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     try:
-        # A mapped file is not held in memory a second time beside the parsed message.
         with (
             file.open("rb") as opened,
             mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as whole,
         ):
-            proto.ParseFromString(memoryview(whole))
+            proto.ParseFromString(lean(whole))
     except (DecodeError, ValueError):
         proto.Clear()
     except OSError as error:
@@ -134,9 +136,9 @@ def _read(file: Path) -> onnx.ModelProto:
 
 
 def _check(proto: onnx.ModelProto, file: Path) -> None:
-    own = {function.domain for function in proto.functions}
+    known = _DOMAINS | {function.domain for function in proto.functions}
     for node in _nodes(proto.graph):
-        if node.domain not in _DOMAINS | own:
+        if node.domain not in known:
             raise UnsupportedError(
                 f"{file.name} uses {node.op_type} of {node.domain!r}, an operator of its own",
                 "export the model without custom operators",
@@ -147,13 +149,20 @@ def _check(proto: onnx.ModelProto, file: Path) -> None:
             f"{file.name} is of opset {_opset(proto)}, newer than the {newest} known here",
             "update onnx and the runtime, or export the model for an older opset",
         )
+    held = file.stat().st_size
     for tensor in _tensors(proto):
-        _check_external(tensor, file)
+        most = _MOST_A_BYTE * (held + _check_external(tensor, file))
+        if not 0 <= _elements(tensor) <= most:
+            raise DataError(
+                f"{file.name} says that a weight is larger than what it holds",
+                "the file is damaged: copy or export it again",
+            )
 
 
-def _check_external(tensor: onnx.TensorProto, file: Path) -> None:
+def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
+    """Return the bytes of the file that holds its data, 0 where that is the model itself."""
     if tensor.data_location != Tensor.EXTERNAL:
-        return
+        return 0
     place = {entry.key: entry.value for entry in tensor.external_data}
     location = PurePosixPath(place.get("location", ""))
     if location.is_absolute() or ".." in location.parts:
@@ -174,6 +183,7 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> None:
         raise DataError(
             f"{beside.name}, the weights of {file.name}, is cut short", remedy + " again"
         )
+    return held
 
 
 def _count(text: str | None) -> int:
@@ -257,10 +267,9 @@ def _attribute(node: onnx.NodeProto, name: str) -> int:
 
 
 def _elements(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count
+    if len(tensor.dims) > _MOST_AXES:
+        raise ValueError(f"a weight has {len(tensor.dims):,} axes")
+    return prod(tensor.dims)
 
 
 def _precision(proto: onnx.ModelProto) -> Precision:

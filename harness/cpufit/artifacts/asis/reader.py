@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -16,7 +17,7 @@ from cpufit import confined, plain
 from cpufit.artifacts.asis import apart
 from cpufit.errors import CpufitError, DataError, UnsupportedError
 from cpufit.runtimes import suffixes
-from cpufit.units import MIB, size
+from cpufit.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from cpufit.artifacts.base import About, Built
     from cpufit.schema import Input, Model
 
-MEMORY_BYTES = 256 * MIB  # beside the interpreter and a map of the file
+MEMORY_BYTES, _CPU_S = 192 * MIB, 4  # beside the interpreter and a map of the file
+# What a file may take beyond that whose description is large: parsed, it is many times its text.
+_LARGE_BYTES, _PARSED, _MOST_PARSED = 8 * MIB, 12, 1536 * MIB
+_BYTES_PER_S, _MOST_CPU_S = 16 * MIB, 8
 _INSPECTORS = {
     ".gguf": "gguf_file",
     ".json": "timings_file",
@@ -51,13 +55,24 @@ def main() -> None:
     """Say what the file says of itself."""
     confined.expendable()
     file, model = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
-    sys.stdout.write(json.dumps(_answer(file, model), default=str))
+    with suppress(CpufitError):
+        _inspector(file)  # its imports are not what the limits are for
+    _confine(file)
+    sys.stdout.write(json.dumps(answer(file, model), default=str))
 
 
-def _answer(file: Path, model: Model) -> dict[str, Any]:
+def _confine(file: Path) -> None:
+    stat = file.stat()
+    held = min(stat.st_size, 512 * stat.st_blocks)  # what holes of a sparse file say costs nothing
+    parsed = min(_PARSED * max(0, held - _LARGE_BYTES), _MOST_PARSED)
+    seconds = min(_CPU_S + held // _BYTES_PER_S, _MOST_CPU_S)
+    confined.confine(MEMORY_BYTES + parsed + stat.st_size, seconds, apart.ANSWER_BYTES)
+
+
+def answer(file: Path, model: Model) -> dict[str, Any]:
+    """Return what `apart.Seen` holds, ready for JSON; nothing that a file is makes it raise."""
     try:
         inspector = _inspector(file)
-        confined.confine(MEMORY_BYTES + file.stat().st_size, apart.CPU_S, apart.ANSWER_BYTES)
     except CpufitError as error:
         return dict.fromkeys(("about", "built"), _problem(error))
     return {
@@ -82,8 +97,11 @@ def _or_problem(file: Path, ask: Callable[[], object]) -> object:
     except CpufitError as error:
         return _problem(error)
     except MemoryError:
-        problem = f"{file.name} takes more than {size(MEMORY_BYTES)} of memory to be described"
-        return _problem(DataError(problem, apart.NO_MODEL))
+        problem = f"{file.name} takes more memory to be described than any model of its size"
+        return _problem(DataError(problem, apart.HOSTILE))
+    except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no model
+        problem = f"{file.name} cannot be read: {type(error).__name__}: {error}"
+        return _problem(DataError(problem, apart.HOSTILE))
 
 
 def _problem(error: CpufitError) -> dict[str, str]:
@@ -105,7 +123,7 @@ def bounded(built: Built) -> Built:
         ("bytes of KV cache a token", built.kv_bytes_per_token),
     ):
         if not 0 <= count <= _MOST:
-            raise DataError(f"{name} says it has absurdly many {what}", apart.NO_MODEL)
+            raise DataError(f"{name} says it has absurdly many {what}", apart.HOSTILE)
     if len(built.inputs) > _MOST_INPUTS:
         raise UnsupportedError(
             f"{name} has {len(built.inputs):,} inputs, more than the {_MOST_INPUTS:,} that can be "
@@ -131,7 +149,7 @@ def _check_input(one: Input, name: str) -> None:
     sizes = [axis for axis in one.shape if isinstance(axis, int)]
     if len(one.shape) > _MOST_AXES or any(not 0 <= axis <= _MOST for axis in sizes):
         raise UnsupportedError(
-            f"input {plain.line(one.name, 80)} of {name} has an absurd shape", apart.NO_MODEL
+            f"input {plain.line(one.name, 80)} of {name} has an absurd shape", apart.HOSTILE
         )
     if len(one.name) > _MOST_NAME or not one.name.isprintable():
         raise UnsupportedError(
