@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from stat import S_ISREG
 from typing import TYPE_CHECKING, cast
@@ -69,6 +69,7 @@ def look(file: Path, model: Model) -> Seen:
         raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
     if not S_ISREG(stat.st_mode):
         raise DataError(f"{file} is no file", "name a model file")
+    model = replace(model, family="own", context_tokens=0)  # which the file says, see `asis.known`
     return _look(file, model, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 

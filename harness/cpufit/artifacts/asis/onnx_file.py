@@ -152,7 +152,7 @@ def _check(proto: onnx.ModelProto, file: Path) -> None:
     held = file.stat().st_size
     for tensor in _tensors(proto):
         most = _MOST_A_BYTE * (held + _check_external(tensor, file))
-        if not 0 <= _elements(tensor) <= most:
+        if _elements(tensor) > most:
             raise DataError(
                 f"{file.name} says that a weight is larger than what it holds",
                 "the file is damaged: copy or export it again",
@@ -267,8 +267,8 @@ def _attribute(node: onnx.NodeProto, name: str) -> int:
 
 
 def _elements(tensor: onnx.TensorProto) -> int:
-    if len(tensor.dims) > _MOST_AXES:
-        raise ValueError(f"a weight has {len(tensor.dims):,} axes")
+    if len(tensor.dims) > _MOST_AXES or min(tensor.dims, default=0) < 0:
+        raise ValueError(f"a weight has {len(tensor.dims):,} axes, or one below 0")
     return prod(tensor.dims)
 
 

@@ -111,7 +111,7 @@ def _problem(error: CpufitError) -> dict[str, str]:
 
 def _sane(about: About, file: Path) -> About:
     if not 0 <= about.context_tokens <= _MOST:
-        raise DataError(f"{file.name} says it has an absurdly long context", apart.NO_MODEL)
+        raise DataError(f"{file.name} says it has an absurdly long context", apart.HOSTILE)
     return about
 
 
