@@ -1,6 +1,6 @@
 """From several fresh processes to one figure: its value, its interval, its verdict. Pure.
 
-A process keeps its luck: where its memory lies, who its neighbours are. Its samples agree with each
+Luck sticks to a process: where its memory lies, who its neighbours are. Its samples agree with each
 other more than with those of the next process, so processes are the independent evidence here, and
 samples only make each process's own figure sure.
 """
