@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
 from graphlib import TopologicalSorter
 from importlib.metadata import version
@@ -202,3 +203,9 @@ def test_every_precision_has_a_word_in_the_docs() -> None:
     for precision in PRECISIONS:
         assert precision in MEASURING.lower()
     assert engine_of("fake").invented
+
+
+def test_the_reference_says_what_the_program_has() -> None:
+    """`scripts/write-reference` writes it anew."""
+    written = runpy.run_path(str(data_root() / "scripts" / "write-reference"))
+    assert written["page"]() == written["PAGE"].read_text(encoding="utf-8")
