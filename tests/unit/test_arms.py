@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
+
+import cpufit
+from cpufit.errors import DataError, UsageError
 from cpufit.run.child import Interpreter
 from cpufit.run.gate import arms
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_every_library_of_an_arm_is_dropped_from_the_page_cache(tmp_path: Path) -> None:
@@ -30,3 +32,43 @@ def test_what_differs_is_named_by_package() -> None:
     after = arms.Arm(name="b", packages={"onnxruntime": "3", "numpy": "2", "new": "1"})
     assert before.differs(after) == {"onnxruntime": ("1", "3"), "new": ("", "1")}
     assert arms.uses(before, after, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    "against",
+    ["-r secrets.txt", "--index-url=http://evil", "-e .", "x --pre", "onnxruntime\n-r x", ".venv"],
+)
+def test_what_is_no_requirement_never_reaches_pip(tmp_path: Path, against: str) -> None:
+    with pytest.raises(UsageError, match="no requirement of pip's"):
+        arms.other(against, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_named_like_a_requirement_is_no_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a path with a folder is: what lies in the current one may be anybody's."""
+    monkeypatch.chdir(tmp_path)
+    planted = tmp_path / "onnxruntime==1.30.0"
+    planted.write_text("#!/bin/sh\ntouch hacked\n")
+    planted.chmod(0o755)
+    (tmp_path / "pip.py").write_text("open('hacked', 'w')")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is to be found
+    with pytest.raises(DataError, match="cannot be installed"):
+        arms.other("onnxruntime==1.30.0", tmp_path / "cache")
+    assert not (tmp_path / "hacked").exists()
+    with pytest.raises(DataError, match="does not run"):
+        arms.other(f"./{planted.name}", tmp_path / "cache")
+    assert (tmp_path / "hacked").exists()
+
+
+def test_every_python_that_is_started_shuns_the_current_folder() -> None:
+    started = re.compile(r"(?:executable|\.python), (\"[^\"]*\")")
+    source = Path(cpufit.__file__).parent
+    found = {
+        (path.name, word)
+        for path in source.rglob("*.py")
+        for word in started.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len({name for name, _ in found}) >= 6
+    assert {word for _, word in found} == {'"-P"'}

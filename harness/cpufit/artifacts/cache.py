@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def find(order: Order, cache: Path) -> Artifact | None:
     """Return the cached artifact, noting that it is used; None where it must be made."""
     folder = storage.folder_of(cache, key_of(order))
-    found = _whole(folder)
+    found = _whole(folder, order.real_file)
     if found is not None:
         storage.touch(folder)
     return found
@@ -56,7 +56,7 @@ def make(order: Order, cache: Path) -> Artifact:
 def check_writable(cache: Path) -> None:
     """Raise DataError in words where nothing can be written below `cache`."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        storage.private(cache / "artifacts")
         with tempfile.TemporaryFile(dir=cache):
             pass
     except OSError as error:
@@ -66,13 +66,23 @@ def check_writable(cache: Path) -> None:
         ) from error
 
 
-def _whole(folder: Path) -> Artifact | None:
-    """Return the artifact of a folder, None where a file is missing or cut short."""
-    found = storage.read_card(folder)
+def _whole(folder: Path, real_file: Path | None) -> Artifact | None:
+    """Return the artifact of a folder, None where a file is missing or cut short.
+
+    A card that leads elsewhere than into its folder, or to the very file that was asked for, is
+    none of ours, and so is a folder that another user made.
+    """
+    found = storage.read_card(folder) if storage.is_own(folder) else None
+    if found and not (Path(found.path) == real_file or _is_inside(found.path, folder)):
+        return None
     try:
         return found if found and _tree_bytes(Path(found.path)) == found.size_bytes else None
     except OSError:  # no such file, perhaps since this very moment
         return None
+
+
+def _is_inside(path: str, folder: Path) -> bool:
+    return Path(path).resolve().is_relative_to(folder.resolve())
 
 
 def _make(order: Order, cache: Path) -> Artifact:
@@ -82,7 +92,9 @@ def _make(order: Order, cache: Path) -> Artifact:
         artifact = _describe(builder(order).build(order, scratch), key)
         moved = replace(artifact, path=_relocate(artifact.path, scratch, folder))
         (scratch / storage.CARD).write_text(json.dumps(asdict(moved), indent=1), encoding="utf-8")
-        storage.publish(scratch, folder, cache, lambda there: _whole(there) is not None)
+        storage.publish(
+            scratch, folder, cache, lambda there: _whole(there, order.real_file) is not None
+        )
     return moved
 
 

@@ -18,7 +18,7 @@ _FIRST_GUESS_S = 2.0
 
 def _draw(results: Path) -> str:
     """Write the page, and return the sentence of it that counts; '' where that fails."""
-    command = [sys.executable, "-m", "cpufit", "report", str(results)]
+    command = [sys.executable, "-P", "-m", "cpufit", "report", str(results)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     return ended.stdout.partition("\n")[0] if ended.returncode == 0 else ""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from functools import partial
@@ -64,7 +63,8 @@ def gate(
     ----------
     against
         The other arm, compared with what is installed here: a requirement of pip's
-        ('onnxruntime==1.30.0'), a wheel, a folder of sources, or another environment's python.
+        ('onnxruntime==1.30.0'), or a path: a wheel, a folder of sources, another environment's
+        python. A file of the current folder needs its folder too: ./name.whl.
     against_model
         Two model files, the old one and the new one.
     baseline
@@ -368,13 +368,13 @@ def _asked(file: Path, suite: Words, selection: Selection) -> Request:
 
 
 def _measured(request: Request, place: Place, console: Console) -> list[Row]:
-    from cpufit import analysis, config, store
+    from cpufit import analysis, config, store, temporary
     from cpufit.cli.progress import Watcher
     from cpufit.run import flow
 
     settings = config.load_settings()
-    with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
-        todo = flow.begin(request, replace(place, output=Path(folder)))
+    with temporary.folder() as folder:
+        todo = flow.begin(request, replace(place, output=folder))
         with Watcher(console, settings) as watcher:
             flow.go(todo, place, watcher)
         return analysis.rows(store.read([todo.results.path]), settings.levels)

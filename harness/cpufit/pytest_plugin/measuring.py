@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cpufit import temporary
 from cpufit.paths import cache_root
 from cpufit.run import flow
 from cpufit.run.record import log_of
@@ -37,7 +37,8 @@ class Measuring:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._kept = ExitStack()
+        self._temporary: Path | None = None
         self._runs: list[Path] = []
 
     @classmethod
@@ -79,16 +80,15 @@ class Measuring:
 
     def close(self) -> None:
         """Remove what is not to be kept."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._kept.close()
 
     def _folder(self) -> Path:
         asked = self._config.getoption("cpufit_output")
         if asked:
             return Path(self._config.invocation_params.dir / asked)
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="cpufit-")
-        return Path(self._temporary.name)
+            self._temporary = self._kept.enter_context(temporary.folder())
+        return self._temporary
 
 
 _KEY = pytest.StashKey[Measuring]()

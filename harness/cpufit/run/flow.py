@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from cpufit import analysis, store
+from cpufit import analysis, store, temporary
 from cpufit.analysis import settling
 from cpufit.artifacts import cache, storage
 from cpufit.artifacts.routes import builder
@@ -115,6 +115,7 @@ def go(run: Run, place: Place, observer: Observer) -> None:
 
 
 def _go(run: Run, place: Place, observer: Observer) -> None:
+    temporary.sweep()
     host = here.describe()
     observer.planned(run.plan, run.done)
     road = Road(plan=run.plan, place=place, say=observer.stage, checks=_checks(run.done))

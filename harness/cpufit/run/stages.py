@@ -5,13 +5,12 @@ Nothing that a cell does ends the run: what goes wrong is an `Ended` with its ou
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpufit import temporary
 from cpufit.artifacts import asis, cache, storage
 from cpufit.errors import CpufitError, DataError
 from cpufit.measuring import numerics, procedures
@@ -20,6 +19,7 @@ from cpufit.schema import Check, Make, Measure, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cpufit.plan.request import Plan
     from cpufit.schema import Artifact, Cell, Numerics, Order
@@ -135,8 +135,8 @@ def compared(
     """Ask a process how near the cell's outputs are to float32's, or to those of `reference`."""
     model, place = road.plan.models[cell.card], road.place
     # Ctrl-C kills the child; what it built for a sample must not stay behind.
-    with tempfile.TemporaryDirectory(prefix="cpufit-") as scratch:
-        root = Path(scratch) if numerics.is_sampled(cell, model) else place.cache
+    with temporary.folder() as scratch:
+        root = scratch if numerics.is_sampled(cell, model) else place.cache
         job = Check(cell=cell, model=model, cache=str(root), artifact=artifact, reference=reference)
         reply = child.ask(job, road.plan.budget.timeout_s, road.say, interpreter)
     _trim(artifact, place)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import sys
-import tempfile
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from cpufit import temporary
 from cpufit.errors import DataError
 from cpufit.files import save
 from cpufit.gating.pairs import Trial
@@ -28,6 +27,7 @@ from cpufit.selftest import gate as replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from cpufit.run.flow import Place
     from cpufit.run.gate.road import Observer
@@ -97,8 +97,8 @@ def hogged(place: Place, observer: Observer) -> Finding:
     """Compare equal arms while a program that never rests runs beside one of them."""
     setup = _setup(SUITE)
     cell = next(c for c, _ in setup.cells if c.runtime == "onnxruntime")
-    with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
-        path = Path(folder) / "python"
+    with temporary.folder() as folder:
+        path = folder / "python"
         path.write_text(_HOGGED.format(python=sys.executable), encoding="utf-8")
         path.chmod(0o755)
         before, after = setup.arms

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import exp, sqrt
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit import analysis, store
+from cpufit import analysis, store, temporary
 from cpufit.artifacts import cache
 from cpufit.artifacts.routes import order_of
 from cpufit.catalog import pick
@@ -31,6 +29,7 @@ from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from cpufit.analysis import Row
     from cpufit.plan.request import Plan
@@ -148,7 +147,7 @@ def hog(processes: int, place: Place, observer: Observer) -> Finding:
     base, cell = _base()
     plan = replace(base, cells=(cell,), budget=budget(processes))
     (quiet,) = measure(plan, place, observer)
-    with subprocess.Popen([sys.executable, "-c", _HOG]) as busy:
+    with subprocess.Popen([sys.executable, "-P", "-c", _HOG]) as busy:
         try:
             (loud,) = measure(plan, place, observer)
         finally:
@@ -168,8 +167,8 @@ def hog(processes: int, place: Place, observer: Observer) -> Finding:
 
 def overhead(processes: int, place: Place) -> Iterator[Finding]:
     """Compare an empty graph with a bare loop, and see what the parent uses of the CPU."""
-    with tempfile.TemporaryDirectory(prefix="cpufit-") as folder:
-        path = _empty_graph(Path(folder))
+    with temporary.folder() as folder:
+        path = _empty_graph(folder)
         plan = resolve(_only(path, "onnxruntime"))
         parent = _Parent()
         (row,) = measure(replace(plan, budget=budget(processes)), place, parent)
@@ -292,6 +291,6 @@ def _empty_graph(folder: Path) -> Path:
 
 
 def _bare_loop(path: Path) -> float:
-    command: Sequence[str] = [sys.executable, "-c", _LOOP, str(path)]
+    command: Sequence[str] = [sys.executable, "-P", "-c", _LOOP, str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)

@@ -105,7 +105,8 @@ def loadgen(artifact: Artifact, threads: int, seconds: float) -> Nanoseconds:
         raise UnavailableError("MLPerf LoadGen is not installed", "pip install mlcommons-loadgen")
     (images,) = artifact.inputs
     shape = [str(axis) for axis in (1, *images.shape[1:])]
-    said = _run(sys.executable, "-c", _LOADGEN, artifact.path, str(threads), str(seconds), *shape)
+    amounts = (str(threads), str(seconds))
+    said = _run(sys.executable, "-P", "-c", _LOADGEN, artifact.path, *amounts, *shape)
     return {"latency": float(said.strip().splitlines()[-1])}
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 import cpufit
+from cpufit.artifacts import storage
 from cpufit.errors import DataError, UsageError
 from cpufit.run.child import HERE, Interpreter, environment
 from cpufit.runtimes import engines
@@ -24,8 +29,9 @@ from cpufit.runtimes import engines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ENVIRONMENTS = "environments"
-_MARK = "complete"
+_LINKS = "links"
+_HELD = ExitStack()  # environments that are used stay until this process ends
+_URL = re.compile(r"[a-z][a-z0-9+.]*://\S+")
 _LINES = 3  # of an installer's complaint
 # What decides speed in an arm, and whether cpufit's worker can run there at all.
 _ASK = """
@@ -81,7 +87,7 @@ def other(against: str, root: Path) -> Arm:
     Raises DataError with the installer's words, or where cpufit's worker does not run there.
     """
     python = _python(against)
-    made = python or _environment(against, root)
+    made = python or _environment(_wanted(against), root)
     return _arm(against, Interpreter(str(made), str(_path_for_others(root))))
 
 
@@ -102,7 +108,12 @@ def uses(arm: Arm, against: Arm, runtime: str) -> bool:
 
 
 def _python(against: str) -> Path | None:
-    """Return the interpreter a path means: a program, or the folder of an environment."""
+    """Return the interpreter a path means: a program, or the folder of an environment.
+
+    What has no separator is a requirement, whatever lies in the current folder under its name.
+    """
+    if not _is_path(against):
+        return None
     path = Path(against).expanduser()
     if path.is_dir() and not (path / "bin" / "python").exists():
         if (path / "pyproject.toml").exists() or (path / "setup.py").exists():
@@ -111,9 +122,24 @@ def _python(against: str) -> Path | None:
     found = path / "bin" / "python" if path.is_dir() else path
     if found.is_file() and os.access(found, os.X_OK):
         return found.absolute()  # not resolved: an environment's is a link
-    if os.sep in against and not path.exists() and "://" not in against:
+    if not path.exists():
         raise UsageError(f"there is no {path}", "name an interpreter, a wheel or a requirement")
     return None
+
+
+def _is_path(against: str) -> bool:
+    return os.sep in against and "://" not in against
+
+
+def _wanted(against: str) -> str:
+    """Return what pip is to install: a path, a URL, or a requirement; never an option of pip's."""
+    if _is_path(against):
+        return str(Path(against).expanduser().absolute())
+    try:
+        return against if _URL.fullmatch(against) else str(Requirement(against))
+    except InvalidRequirement:
+        remedy = "write one as 'onnxruntime==1.30.0', or a path with a folder: ./name"
+        raise UsageError(f"--against {against!r} is no requirement of pip's", remedy) from None
 
 
 def _environment(requirement: str, root: Path) -> Path:
@@ -125,27 +151,32 @@ def _environment(requirement: str, root: Path) -> Path:
     key = hashlib.sha256(
         json.dumps([_resolved(requirement), sys.prefix, sys.version, sorted(_shared())]).encode()
     ).hexdigest()[:16]
-    folder = root / _ENVIRONMENTS / key
+    folder = storage.private(root / storage.ENVIRONMENTS) / key
     python = folder / "bin" / "python"
-    if (folder / _MARK).exists():
+    is_whole = storage.is_own(folder) and (folder / storage.MARK).exists()
+    if not is_whole:
+        shutil.rmtree(folder, ignore_errors=True)
+    _HELD.enter_context(storage.used(storage.private(folder), root))
+    if is_whole:
+        storage.touch(folder)
         return python
-    shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "shared.pth").write_text("\n".join(_shared()) + "\n", encoding="utf-8")
     _install(requirement, python, folder)
-    (folder / _MARK).touch()
+    (folder / storage.MARK).write_text(requirement, encoding="utf-8")
     return python
 
 
 def _install(requirement: str, python: Path, folder: Path) -> None:
     if find_spec("pip"):
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        pip = [sys.executable, "-P", "-m", "pip", "--python", str(python), "install", "--quiet"]
     elif uv := shutil.which("uv"):
         pip = [uv, "pip", "install", "--quiet", "--python", str(python)]
     else:
         raise DataError("neither pip nor uv is here to make the other arm", "pip install uv")
-    done = subprocess.run([*pip, requirement], capture_output=True, text=True)
+    # Elsewhere than in the current folder, where a file may have the requirement's name.
+    done = subprocess.run([*pip, "--", requirement], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         shutil.rmtree(folder, ignore_errors=True)
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line.upper()]
@@ -167,10 +198,10 @@ def _shared() -> list[str]:
 def _path_for_others(root: Path) -> Path:
     """Return a folder in which nothing but this cpufit lies, so that both arms time alike."""
     source = Path(cpufit.__file__).parent
-    folder = root / _ENVIRONMENTS / hashlib.sha256(str(source).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(str(source).encode()).hexdigest()[:16]
+    folder = storage.private(storage.private(root / _LINKS) / key)
     link = folder / "cpufit"
-    if not link.exists():
+    if not (link.is_symlink() and link.readlink() == source):
         made = Path(tempfile.mktemp(dir=folder))  # noqa: S306 - replaced at once
         made.symlink_to(source)
         made.replace(link)
@@ -179,14 +210,17 @@ def _path_for_others(root: Path) -> Path:
 
 @cache
 def _arm(name: str, interpreter: Interpreter) -> Arm:
-    done = _asked(interpreter, _ASK)
-    if done.returncode != 0:
+    try:
+        done = _asked(interpreter, _ASK)
+        if done.returncode == 0:
+            return Arm(name=name, interpreter=interpreter, packages=json.loads(done.stdout))
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise DataError(
-            f"cpufit's worker does not run in {interpreter.python}: {last}",
-            "install what it lacks there: numpy, psutil, pydantic and the runtime",
-        )
-    return Arm(name=name, interpreter=interpreter, packages=json.loads(done.stdout))
+    except (OSError, ValueError):  # it cannot be started, or answers something else
+        last = "it is no Python"
+    raise DataError(
+        f"cpufit's worker does not run in {interpreter.python}: {last}",
+        "install what it lacks there: numpy, psutil, pydantic and the runtime",
+    )
 
 
 def _asked(interpreter: Interpreter, script: str) -> subprocess.CompletedProcess[str]:

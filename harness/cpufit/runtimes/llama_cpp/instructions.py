@@ -37,7 +37,7 @@ def fault(flags: frozenset[str]) -> tuple[str, str]:
 
     It is asked in a process of its own, which a build for another CPU may end.
     """
-    command = [sys.executable, "-c", _SAY]
+    command = [sys.executable, "-P", "-c", _SAY]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]
