@@ -14,8 +14,8 @@ import pytest
 from cpufit.artifacts import asis, gguf
 from cpufit.artifacts.asis import gguf_file
 from cpufit.catalog import model_of_file
-from cpufit.errors import DataError
-from cpufit.schema import Model, Order
+from cpufit.errors import CpufitError, DataError
+from cpufit.schema import Input, Model, Order
 from cpufit.schema.shapes import Decoder
 
 if TYPE_CHECKING:
@@ -161,12 +161,6 @@ def test_cache_size_follows_the_header(tmp_path: Path) -> None:
     ]
 
 
-def test_parts_of_a_split_model_are_refused(tmp_path: Path) -> None:
-    file = write(tmp_path / "x.gguf", split__count=3)
-    with pytest.raises(DataError, match="one of 3 parts; join them"):
-        gguf_file.inspect(file, model_of_file(file))
-
-
 def test_vocabulary_is_no_model(tmp_path: Path) -> None:
     writer = ggml.GGUFWriter(tmp_path / "v.gguf", "llama")
     writer.write_header_to_file()
@@ -177,16 +171,19 @@ def test_vocabulary_is_no_model(tmp_path: Path) -> None:
         precision_of(tmp_path / "v.gguf")
 
 
-def test_encoders_are_refused(tmp_path: Path) -> None:
-    writer = ggml.GGUFWriter(tmp_path / "e.gguf", "bert")
+def test_encoders_are_given_ids(tmp_path: Path) -> None:
+    file = tmp_path / "e.gguf"
+    writer = ggml.GGUFWriter(file, "bert")
     writer.add_causal_attention(False)
     writer.add_tensor("token_embd.weight", np.ones((4, 32), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(DataError, match="is an encoder; name a model that generates"):
-        precision_of(tmp_path / "e.gguf")
+    built = gguf_file.inspect(file, model_of_file(file))
+    assert built.inputs == (
+        Input(name="input_ids", dtype="int32", shape=("batch", 128), fill="ids:4"),
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 20, 100, 900, 5000, -20_000, -32])
@@ -201,7 +198,7 @@ def test_every_cut_is_noticed(make: Make, tmp_path: Path, keep: int) -> None:
 
 
 def test_damage_is_a_data_error_or_goes_unseen(make: Make, tmp_path: Path) -> None:
-    """Random bytes in the header never raise anything but DataError."""
+    """Random bytes in the header never raise anything but words."""
     file, content = tmp_path / "x.gguf", make("int4").read_bytes()
     refused = 0
     for seed in range(200):
@@ -211,7 +208,7 @@ def test_damage_is_a_data_error_or_goes_unseen(make: Make, tmp_path: Path) -> No
         file.write_bytes(damaged)
         try:
             gguf_file.inspect(file, model_of_file(file))
-        except DataError:
+        except CpufitError:
             refused += 1
     assert 20 < refused < 200
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpufit.artifacts import storage
 from cpufit.artifacts.routes import builder
+from cpufit.artifacts.split import parts_of
 from cpufit.errors import DataError, UnavailableError
 from cpufit.schema import Artifact
 from cpufit.units import size
@@ -123,12 +124,12 @@ def _tree_bytes(file: Path) -> int:
 
 
 def _parts(file: Path) -> list[Path]:
-    """Return the file and, by the habit of its format, a second one with the weights."""
-    found = []
+    """Return the file and, by the habit of its format, those beside it with its weights."""
+    found = list(parts_of(file))
     for part in (file, file.with_name("sense" + file.suffix)):
         found += [part, part.with_suffix(".bin")]
         found += [part.with_name(part.name + ending) for ending in (".data", "_data")]
-    return [file, *(part for part in found[1:] if part != file and part.is_file())]
+    return [file, *(part for part in found if part != file and part.is_file())]
 
 
 def needed_bytes(order: Order) -> int:

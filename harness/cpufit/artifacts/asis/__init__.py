@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cpufit.artifacts.asis import apart, fitting
+from cpufit.artifacts.split import parts_of
 from cpufit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def tries(order: Order) -> bool:
 
 
 def estimate_bytes(order: Order) -> int:
-    """Return the size of the file."""
-    return _file(order).stat().st_size
+    """Return the size of the file, of a model in several parts that of them all."""
+    return sum(part.stat().st_size for part in parts_of(_file(order)))
 
 
 def scratch_bytes(order: Order) -> int:  # noqa: ARG001 - the Builder protocol

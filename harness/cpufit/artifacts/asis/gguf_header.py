@@ -33,6 +33,7 @@ _MOST_TEXT = 1 << 20  # of a text that is kept: chat templates are long
 _KEY_BYTES, _TENSOR_BYTES = 13, 24  # the least that each takes
 _MOST_ALIGNMENT = 1 << 20
 _FIGURES = 2**62  # results hold 64 bits
+_PLAUSIBLE = 256  # a version or format beyond that is damage, and none to come
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ class Header:
     keys: dict[str, Any]  # numbers, strings, booleans and tuples of them
     tensors: tuple[Place, ...]
     end: int
+
+
+class ForeignError(ValueError):
+    """The file is whole, but none that is read here: `remedy` says what to do."""
+
+    def __init__(self, words: str, remedy: str) -> None:
+        self.remedy = remedy
+        super().__init__(words)
 
 
 def read_header(file: Path) -> Header:
@@ -145,9 +154,7 @@ def _code(kind: int) -> str:
 def _header(cursor: _Cursor) -> Header:
     if cursor.one("I") != GGUF_MAGIC:
         raise ValueError("it does not begin with 'GGUF'")
-    version = cursor.one("I")
-    if version not in _VERSIONS:
-        raise ValueError(f"its version {version} is none of {_VERSIONS}")
+    _check_version(cursor.one("I"))
     tensor_count, key_count = cursor.many("Q", 2)
     cursor.check(key_count, _KEY_BYTES, "keys", _MOST_ENTRIES)
     keys = dict(_key(cursor) for _ in range(key_count))
@@ -163,6 +170,34 @@ def _header(cursor: _Cursor) -> Header:
     return Header(keys, tensors, max(ends, default=cursor.at))
 
 
+def _check_version(version: int) -> None:
+    if version in _VERSIONS:
+        return
+    if int.from_bytes(version.to_bytes(4, "big"), "little") in range(1, _PLAUSIBLE):
+        raise ForeignError("is big-endian", "turn it with `gguf-convert-endian FILE little`")
+    if version == 1:
+        raise ForeignError(
+            f"is of GGUF version {version}, of 2023, which llama.cpp reads no more",
+            "convert the original model again, or download a newer file",
+        )
+    if version in range(max(_VERSIONS), _PLAUSIBLE):
+        newest = f"newer than the {max(_VERSIONS)} that is known here"
+        raise ForeignError(f"is of GGUF version {version}, {newest}", "update cpufit")
+    raise ValueError(f"its version {version} is none of {_VERSIONS}")
+
+
+def _kind(number: int, tensor: str) -> GGMLQuantizationType:
+    try:
+        return GGMLQuantizationType(number)
+    except ValueError:
+        if number >= _PLAUSIBLE:
+            raise
+        raise ForeignError(
+            f"holds {tensor} in format number {number}, which this version of gguf does not know",
+            "pip install --upgrade gguf llama-cpp-python, or take a file in another format",
+        ) from None
+
+
 def _key(cursor: _Cursor) -> tuple[str, Any]:
     name = cursor.text()
     return name, cursor.value(cursor.one("I"))
@@ -175,5 +210,5 @@ def _place(cursor: _Cursor) -> Place:
     shape = cursor.many("Q", axes)
     if prod(shape) > _FIGURES:
         raise ValueError(f"it says a tensor is {' x '.join(map(str, shape))}")
-    kind = GGMLQuantizationType(cursor.one("I"))  # ValueError names an unknown one
+    kind = _kind(cursor.one("I"), name)
     return Place(name, shape, kind, cursor.one("Q"))

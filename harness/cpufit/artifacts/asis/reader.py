@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cpufit import confined, plain
-from cpufit.artifacts.asis import apart
+from cpufit.artifacts.asis import apart, kinds
+from cpufit.artifacts.split import parts_of
 from cpufit.errors import CpufitError, DataError, UnsupportedError
 from cpufit.runtimes import suffixes
 from cpufit.units import MIB
@@ -66,12 +67,14 @@ def _confine(file: Path) -> None:
     held = min(stat.st_size, 512 * stat.st_blocks)  # what holes of a sparse file say costs nothing
     parsed = min(_PARSED * max(0, held - _LARGE_BYTES), _MOST_PARSED)
     seconds = min(_CPU_S + held // _BYTES_PER_S, _MOST_CPU_S)
-    confined.confine(MEMORY_BYTES + parsed + stat.st_size, seconds, apart.ANSWER_BYTES)
+    mapped = max(part.stat().st_size for part in parts_of(file) if part.is_file())
+    confined.confine(MEMORY_BYTES + parsed + mapped, seconds, apart.ANSWER_BYTES)
 
 
 def answer(file: Path, model: Model) -> dict[str, Any]:
     """Return what `apart.Seen` holds, ready for JSON; nothing that a file is makes it raise."""
     try:
+        kinds.check(file)
         inspector = _inspector(file)
     except CpufitError as error:
         return dict.fromkeys(("about", "built"), _problem(error))
