@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+OUTPUT = Path("cpufit-results")  # where runs go by default
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -18,3 +19,8 @@ def cache_root() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("cpufit")
+
+
+def as_argument(path: Path) -> str:
+    """Return a path as a command takes it: one that looks like an option is named from here."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

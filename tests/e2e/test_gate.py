@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from zipfile import ZipFile
@@ -15,6 +16,8 @@ from tests.samples import stored
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.e2e.helpers import Said
 
 STEADY = {"load_ms": 5, "first_ms": 9, "jitter": 0.02, "luck": 0.02}
 ON_FAKE = ("--runtime", "fake", "--scenario", "latency", "--threads", "1")
@@ -107,15 +110,27 @@ def test_time_that_is_over_leaves_it_open(tmp_path: Path) -> None:
     words = ("--against-model", old, old, *ON_FAKE, "--max-minutes", "0.0001")
     said = cpufit("gate", *words, cwd=tmp_path)
     assert said.code == 3, said
+    assert cpufit(*_again(said), cwd=tmp_path).code == 3
     assert "the time was over before the first pair" in " ".join(said.out.split())
 
 
+def _again(said: Said) -> list[str]:
+    """Return the words of the command that repeats, as a shell reads what was printed."""
+    (line,) = [line for line in said.out.splitlines() if line.startswith("again: ")]
+    program, *words = shlex.split(line.removeprefix("again: "))
+    assert program == "cpufit"
+    return words
+
+
 def test_a_baseline_of_this_host(tmp_path: Path) -> None:
-    model = timings(tmp_path, "m", infer_ms=4.0, **STEADY)
-    assert cpufit("run", model, *ON_FAKE, "-o", "base", cwd=tmp_path).code == 0
-    said = cpufit("gate", "--baseline", "base", cwd=tmp_path)
+    model = timings(tmp_path, "it's m", infer_ms=4.0, **STEADY)
+    assert cpufit("run", model, *ON_FAKE, "-o", "my base", cwd=tmp_path).code == 0
+    said = cpufit("gate", "--baseline", "my base", "--json", "g.json", cwd=tmp_path)
     assert said.code == 3, said
     assert "1 earlier run: 10 tell their luck from a change" in " ".join(said.out.split())
+    words = _again(said)
+    assert words[:3] == ["gate", "--baseline", "my base"]
+    assert cpufit(*words, cwd=tmp_path).code == 3
 
 
 def test_margins_of_a_suite_and_those_that_are_typed(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from math import inf
 from xml.etree import ElementTree as ET
 
+from cpufit.gating import rule
 from cpufit.gating.pairs import Trial
 from cpufit.gating.rule import Judged
 from cpufit.gating.verdict import Found
@@ -68,3 +71,22 @@ def test_nothing_outgrows_what_github_shows() -> None:
     text = gate_words.as_markdown(many)
     assert len(text.encode()) < 1_000_000
     assert "more lines, all in the JSON" in text
+
+
+def test_what_fails_comes_first_and_nothing_is_no_figure() -> None:
+    cell = Cell(model="m", precision="int8", runtime="fake", scenario="latency", threads=1)
+    judged = {
+        "latency": rule.nothing("10 undisturbed pairs are needed"),
+        "file size": _judged("improvement", 0.9),
+        "peak memory": _judged("regression", 1.2),
+    }
+    told = replace(_gate(0), found=(Found(trial=Trial(cell=cell, against=cell), judged=judged),))
+    (failure,) = ET.fromstring(gate_words.as_junit(told)).iter("failure")
+    assert failure.get("message") == (
+        "peak memory: +20.0% (+18.0 to +22.0), regression, 20 pairs, p 1e-06, sees 4.0% and more"
+    )
+    assert failure.text is not None
+    nothing = "latency: \N{EN DASH}, inconclusive, 10 undisturbed pairs are needed"
+    assert failure.text.splitlines()[1] == nothing
+    whole = json.loads(gate_words.as_json(told))["cells"][0]["quantities"]
+    assert (whole["latency"]["ratio"], whole["peak memory"]["ratio"]) == (None, 1.2)

@@ -347,7 +347,10 @@ def _against_past(
         differences={},
         host=_host_words(host),
         found=tuple(found),
-        repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
+        repeat={
+            one.trial.cell.id: _repeat(one.trial.cell, of_files=bool(request.files))
+            for one in found
+        },
     )
 
 
@@ -356,15 +359,15 @@ def _host_words(here: Host) -> str:
 
 
 def _asked(file: Path, suite: Words, selection: Selection) -> Request:
-    """Return what the earlier run was asked to do, or what is asked for now."""
+    """Return what the earlier run was asked to do, narrowed to what is asked for now."""
     from cpufit import store
     from cpufit.plan.request import from_json
-    from cpufit.plan.selection import Selection
 
     request = from_json(store.request_of(file), file)
     if suite:
         request = replace(request, suite=suite, files=())
-    return replace(request, selection=selection) if selection != Selection() else request
+    given = {name: value for name, value in vars(selection).items() if value}
+    return replace(request, selection=replace(request.selection, **given))
 
 
 def _measured(request: Request, place: Place, console: Console) -> list[Row]:
@@ -392,13 +395,20 @@ def _told(setup: Setup, found: list[Found]) -> Verdict:
         differences=before.differs(after),
         host=_host_words(host),
         found=tuple(found),
-        repeat={one.trial.cell.id: _repeat(one.trial.cell) for one in found},
+        repeat=_repeats(found, of_files=setup.plans[0] is not setup.plans[1]),
         notes=tuple(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),
     )
 
 
-def _repeat(cell: Cell) -> str:
-    """Return the command that compares just that cell, by the one that was typed."""
+def _repeats(found: Sequence[Found], *, of_files: bool) -> dict[str, str]:
+    return {one.trial.cell.id: _repeat(one.trial.cell, of_files=of_files) for one in found}
+
+
+def _repeat(cell: Cell, *, of_files: bool) -> str:
+    """Return the command that compares just that cell, by the one that was typed.
+
+    Of files of the user's own it compares all, which no option chooses among.
+    """
     words, keep = [], True
     filters = ("--model", "--runtime", "--precision", "--scenario", "--threads")
     outputs = ("--junit", "--markdown", "--json", "--github")
@@ -408,7 +418,7 @@ def _repeat(cell: Cell) -> str:
         if keep:
             words.append(word)
     own = {"--runtime": cell.runtime, "--scenario": cell.scenario, "--threads": str(cell.threads)}
-    if "--against-model" not in words:
+    if not of_files:
         own = {"--model": cell.card, "--precision": cell.precision, **own}
     return shlex.join(["cpufit", *words, *(part for pair in own.items() for part in pair)])
 

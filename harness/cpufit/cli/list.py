@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from cpufit import config, units
 from cpufit.catalog import load_models, standard
 from cpufit.cli import runs
-from cpufit.cli.options import OUTPUT, console
+from cpufit.cli.options import console
 from cpufit.errors import UnsupportedError, UsageError
+from cpufit.paths import OUTPUT
 from cpufit.plan.scenarios import load_scenarios
 from cpufit.precisions import PRECISIONS
 from cpufit.report.terminal import table

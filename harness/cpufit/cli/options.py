@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from cpufit.errors import UsageError
+from cpufit.paths import cache_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-OUTPUT = Path("cpufit-results")
 Many = Parameter(consume_multiple=True)
 Words = tuple[str, ...]
 
 
 def cache_folder(given: Path | None) -> Path:
     """Return the folder of models that are built: what was asked for, or the user's own."""
-    from cpufit.paths import cache_root
-
     folder = Path(os.path.realpath(given)) if given else cache_root()
     refuse_no_text(str(folder))
     return folder

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import OUTPUT, console, results
+from cpufit.cli.options import console, results
 from cpufit.errors import UsageError
+from cpufit.paths import OUTPUT
 
 
 def report(
@@ -42,7 +43,7 @@ def report(
     runs = [(store.read([path]), cells_of(store.request_of(path))) for path in paths]
     records = [record for of_run, _ in runs for record in of_run]
     if not records:
-        raise UsageError(f"{paths[0]} holds no cells yet", "go on with `cpufit run --resume`")
+        raise UsageError(f"{paths[0]} holds no cells yet", f"go on with {store.go_on(paths[0])}")
     target = output or paths[0].parent / "report.html"
     settings, how_far = config.load_settings(), so_far(runs)
     rows = analysis.rows(records, settings.levels)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import OUTPUT, Many, Words, cache_folder, console, results
+from cpufit.cli.options import Many, Words, cache_folder, console, results
 from cpufit.errors import UsageError
+from cpufit.paths import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +141,19 @@ def _run(request: Request, place: Place, resume: bool) -> None:
         html.write(rows, settings, target, how_far)
         screen.print(f"\nreport   {target}\nresults  {path}", soft_wrap=True)
     if interrupted:
-        screen.print("interrupted; `cpufit run --resume` goes on", soft_wrap=True)
+        screen.print(f"interrupted; `{_go_on(place)}` goes on", soft_wrap=True)
         sys.exit(130)
     sys.exit(_exit_code(records))
+
+
+def _go_on(place: Place) -> str:
+    """Return the command that goes on with a run in the same folders."""
+    words = ["cpufit", "run", "--resume"]
+    words += ["-o", str(place.output)] if place.output != OUTPUT else []
+    words += ["--cache", str(place.cache)] if place.cache != cache_folder(None) else []
+    limit = place.cache_limit_bytes
+    words += ["--cache-max", f"{limit}B"] if limit is not None else []
+    return shlex.join(words)
 
 
 def _exit_code(records: Sequence[Record]) -> int:

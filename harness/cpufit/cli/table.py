@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import OUTPUT, Many, results
+from cpufit.cli.options import Many, results
 from cpufit.errors import UsageError
+from cpufit.paths import OUTPUT, as_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def table(
     paths = results(files or (OUTPUT,))
     names = [str(path) for path in paths]
     wished = wish.of_words(names, rows or "model", cols or "runtime", metric, where)
-    command = shlex.join(["cpufit", "table", *names, *wished.options])
+    command = shlex.join(["cpufit", "table", *map(as_argument, paths), *wished.options])
     made = tables.make(wished, paths, command, _confidence())
     sys.stdout.write(write.FORMATS[format_](made))
 
@@ -83,7 +84,7 @@ def _documents(paths: Sequence[Path], check: bool) -> None:
     if check:
         sys.stderr.write("".join(f"cpufit: {one.words}\n" for one in wrong))
         if wrong:
-            names = shlex.join(dict.fromkeys(str(one.path) for one in wrong))
+            names = shlex.join(dict.fromkeys(as_argument(one.path) for one in wrong))
             sys.stderr.write(f"cpufit: `cpufit table --update {names}` writes them anew\n")
             sys.exit(1)
     else:

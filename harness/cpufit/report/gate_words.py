@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, nan
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -15,12 +15,13 @@ from cpufit import units
 from cpufit.gating.verdict import EXIT_CODES, exit_code, worst
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cpufit.gating.rule import Judged
     from cpufit.gating.verdict import Found, Word
 
 VERSION = 1  # of the JSON
+NOTHING = "\N{EN DASH}"
 # GitHub shows 10 annotations of a step, and 1 MiB of a summary.
 MOST_ANNOTATIONS, _MOST_BYTES = 10, 1_000_000
 _MOST_COMMANDS = 10
@@ -62,7 +63,9 @@ class Verdict:
 
 
 def change(judged: Judged) -> str:
-    """Return '+5.2% (+3.8 to +6.6)': after against before, with its 95 % interval."""
+    """Return '+5.2% (+3.8 to +6.6)': after against before, with its 95 % interval; or a dash."""
+    if not judged.pairs:
+        return NOTHING
     low, high = (100 * (limit - 1) for limit in judged.interval)
     centre = f"{100 * (judged.ratio - 1):+.1f}%"
     if low == high:
@@ -70,10 +73,15 @@ def change(judged: Judged) -> str:
     return f"{centre} ({low:+.1f} to {high:+.1f})" if isfinite(high) else f"{centre} (unknown)"
 
 
-def shown(one: Found) -> Iterator[tuple[str, Judged]]:
-    """Yield what a reader wants of a cell: whatever is not the same, or else its first quantity."""
+def shown(one: Found) -> list[tuple[str, Judged]]:
+    """Return what a reader wants of a cell: whatever is not the same, the worst first.
+
+    Where all is the same, that is its first quantity.
+    """
+    order = list(_TITLES)
     found = [(name, j) for name, j in one.judged.items() if j.verdict != "same"]
-    yield from found or list(one.judged.items())[:1]
+    found.sort(key=lambda pair: order.index(pair[1].verdict))
+    return found or list(one.judged.items())[:1]
 
 
 def reason(judged: Judged) -> str:
@@ -147,9 +155,10 @@ def as_json(found: Verdict) -> str:
 
 
 def _finite(judged: Judged) -> dict[str, object]:
-    """Return it without infinities, which JSON has not."""
+    """Return it without infinities, which JSON has not, and without a ratio that nothing gave."""
     interval = judged.interval if isfinite(judged.interval[1]) else None
-    numbers = {"p": judged.p, "smallest": judged.smallest}
+    ratio = judged.ratio if judged.pairs else nan
+    numbers = {"ratio": ratio, "p": judged.p, "smallest": judged.smallest}
     kept = {name: value if isfinite(value) else None for name, value in numbers.items()}
     return {**asdict(judged), "interval": interval, **kept}
 

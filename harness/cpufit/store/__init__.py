@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import re
+import shlex
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 
 from cpufit.errors import DataError
 from cpufit.files import clear, replacing, sync
+from cpufit.paths import OUTPUT
 from cpufit.store import journal, results
 from cpufit.store.rows import CELL
 
@@ -42,6 +44,7 @@ __all__ = [
     "begin",
     "columns",
     "create",
+    "go_on",
     "newest",
     "read",
     "recover",
@@ -172,6 +175,12 @@ def newest(folder: Path) -> Path:
     if not found:
         raise DataError(f"no results in {folder}", "run `cpufit run` first, or name a file")
     return found[-1]
+
+
+def go_on(path: Path) -> str:
+    """Return the command that goes on with a run that holds too little."""
+    where = "" if path.parent == OUTPUT else f" -o {shlex.quote(str(path.parent))}"
+    return f"`cpufit run --resume{where}`"
 
 
 def _order(path: Path) -> tuple[str, int]:

@@ -14,15 +14,16 @@ import shlex
 from dataclasses import dataclass
 from glob import glob
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cpufit.errors import CpufitError, DataError, UsageError, unknown
 from cpufit.files import save
+from cpufit.paths import as_argument
 from cpufit.tables import table, wish, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cpufit.tables.wish import Wish
 
@@ -98,7 +99,7 @@ def _examined(one: _Marked, confidence: float) -> Found:
     try:
         wished = _wish(one.options)
         paths = _results(one, wished)
-        command = f"cpufit table --update {shlex.quote(one.path.name)}"
+        command = f"cpufit table --update {shlex.quote(as_argument(Path(one.path.name)))}"
         body = "\n" + write.markdown(table.make(wished, paths, command, confidence)) + "\n"
     except CpufitError as error:
         raise type(error)(f"{one.path}:{one.line}: {error.problem}", error.remedy) from error

@@ -129,7 +129,7 @@ def read(
     """
     table = store.columns(paths, list(dict.fromkeys((*_COLUMNS, *columns))))
     if not len(table):
-        raise UsageError(f"{paths[0]} holds no cells yet", "go on with `cpufit run --resume`")
+        raise UsageError(f"{paths[0]} holds no cells yet", f"go on with {store.go_on(paths[0])}")
     host, names, cores = _hosts(table["host"])
     fields = {name: field(table[name]) for name in (*CELL, "family")}
     fields |= {"host": host, "run": field(table["run_id"])}
