@@ -80,6 +80,8 @@ HOST = pa.struct(
         "python": pa.string(),
         "packages": TEXT_MAP,
         "counters": pa.string(),
+        "microarchitecture": pa.string(),
+        "board": pa.string(),
     }
 )
 COLUMNS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from cpufit.probes import cgroup, counters
+from cpufit.probes import cgroup, chips, counters
 from cpufit.schema import Host
 from cpufit.units import GIB
 
@@ -26,6 +26,8 @@ FLAGS = (
     "amx_tile amx_int8 amx_bf16 asimd neon asimdhp asimddp i8mm bf16 sve sve2 sme"
 ).split()
 _CPU = Path("/sys/devices/system/cpu")
+_CPUINFO = Path("/proc/cpuinfo")
+_BOARDS = (Path("/proc/device-tree/model"), Path("/sys/class/dmi/id/product_name"))
 
 
 def describe(packages: Iterable[str]) -> Host:
@@ -39,7 +41,7 @@ def describe(packages: Iterable[str]) -> Host:
     ram = psutil.virtual_memory().total
     limit = cgroup.memory_limit_bytes()
     facts: dict[str, Any] = {
-        "cpu_model": str(info.get("brand_raw", "")) or platform.processor(),
+        "cpu_model": _brand(info),
         "cpu_vendor": str(info.get("vendor_id_raw", "")),
         "arch": platform.machine(),
         "flags": tuple(flag for flag in FLAGS if flag in info.get("flags", ())),
@@ -63,7 +65,11 @@ def describe(packages: Iterable[str]) -> Host:
         "python": platform.python_version(),
         "counters": counters.problem() or "yes",
     }
-    return Host(**facts, packages=_versions(packages), fingerprint=_fingerprint(facts))
+    facts["fingerprint"] = _fingerprint(facts)  # by the name alone, as earlier versions had it
+    micro = chips.microarchitecture(read_text(_CPUINFO))
+    facts |= {"microarchitecture": micro, "board": board()}
+    facts["cpu_model"] = chips.called(facts["cpu_model"], micro, facts["board"])
+    return Host(**facts, packages=_versions(packages))
 
 
 def flags() -> frozenset[str]:
@@ -113,6 +119,15 @@ def hypervisor() -> str:
     return next((name for key, name in known.items() if key in vendor), hyperv)
 
 
+def board() -> str:
+    """Return the board's or machine's name, '' where nobody says it."""
+    return next(filter(None, (chips.board(read_text(path)) for path in _BOARDS)), "")
+
+
+def _brand(info: dict[str, Any]) -> str:
+    return str(info.get("brand_raw", "")) or platform.processor()
+
+
 def read_text(path: Path) -> str:
     """Return a kernel file's content, '' where it cannot be read."""
     try:
@@ -135,7 +150,7 @@ def _fingerprint(facts: dict[str, Any]) -> str:
 
 
 def _cpuinfo_field(name: str) -> str:
-    found = re.search(rf"^{name}\s*:(.*)$", read_text(Path("/proc/cpuinfo")), re.MULTILINE)
+    found = re.search(rf"^{name}\s*:(.*)$", read_text(_CPUINFO), re.MULTILINE)
     return found.group(1).strip() if found else ""
 
 

@@ -297,6 +297,8 @@ def host_facts(host: Host) -> tuple[tuple[str, str], ...]:
     packages = ", ".join(f"{name} {version}" for name, version in sorted(host.packages.items()))
     facts = (
         ("CPU", host.cpu_model),
+        ("Microarchitecture", host.microarchitecture),
+        ("Board", host.board),
         ("Vendor, architecture", ", ".join(filter(None, (host.cpu_vendor, host.arch)))),
         ("Instruction sets", " ".join(host.flags)),
         ("Microcode", host.microcode),

@@ -9,7 +9,8 @@ Schema history
     3  adds a cell's `size`; older files read as 0 there
     4  a row is one process of a cell: adds `repeat`, `settled` and `spent_s`, an outcome's
        `counters` and a host's; older files read as cells of one process
-    5  adds a cell's `inputs`; older files read as '' there: what the file leaves open was made up
+    5  adds a cell's `inputs`; older files read as '' there: what the file leaves open was made up,
+       and a host's `microarchitecture` and `board`
 """
 
 from cpufit.schema.asked import (

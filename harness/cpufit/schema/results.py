@@ -60,7 +60,7 @@ class Host:
     """Where it ran. Unknown facts are empty, never guessed."""
 
     fingerprint: str  # equal where two hosts are comparable
-    cpu_model: str
+    cpu_model: str  # with microarchitecture and board, where the name does not say them
     cpu_vendor: str
     arch: str
     flags: tuple[str, ...]  # those that decide inference kernels
@@ -84,6 +84,8 @@ class Host:
     python: str
     packages: dict[str, str] = field(default_factory=dict)
     counters: str = ""  # why there are no hardware counters; 'yes' where there are
+    microarchitecture: str = ""  # 'Zen 3 (Milan)'
+    board: str = ""  # 'Raspberry Pi 5 Model B Rev 1.0'
 
 
 @dataclass(frozen=True, kw_only=True)
