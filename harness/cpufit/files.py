@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import stat
 import sys
@@ -17,6 +18,7 @@ from cpufit.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOST_NAME = 100  # bytes of one, beside which a suffix and more have room
 _MOST_LINKS = 40  # as the kernel follows
 _PREFIX_LETTERS = 50  # so that a temporary name fits where the whole one does
 
@@ -36,6 +38,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with BytesIO() as memory:
             yield memory
             _fill(path, memory.getvalue())
+
+
+def name_of(text: str) -> str:
+    """Return it, short enough to be part of a file's name; a long one ends in a digest."""
+    if len(whole := text.encode(errors="replace")) <= _MOST_NAME:
+        return text
+    digest = hashlib.sha256(whole).hexdigest()[:8]
+    return f"{whole[: _MOST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
 def save(data: bytes, path: Path) -> None:

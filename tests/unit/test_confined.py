@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cpufit import confined
+from cpufit import confined, files
 from cpufit.artifacts import asis
 from cpufit.artifacts.asis import apart
 from cpufit.catalog import model_of_file
@@ -90,3 +90,10 @@ def test_a_pipe_is_no_model_file(tmp_path: Path) -> None:
 def test_a_child_sees_little_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert "OMP_NUM_THREADS" not in confined.environment()
+
+
+def test_a_name_is_short_enough_for_a_file_and_its_own() -> None:
+    long = "é" * 240
+    assert files.name_of("net") == "net"
+    assert len(files.name_of(long).encode()) <= 100
+    assert files.name_of(long) != files.name_of(long + "x")

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpufit import files
 from cpufit.artifacts import storage
 from cpufit.artifacts.routes import builder
 from cpufit.artifacts.split import parts_of
@@ -151,7 +152,7 @@ def key_of(order: Order) -> str:
     }
     # The runtime is left out: two runtimes that take the same file share it.
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return f"{order.model.name}-{order.precision}-{digest[:16]}"
+    return f"{files.name_of(order.model.name)}-{order.precision}-{digest[:16]}"
 
 
 def _version_of(module: Builder, order: Order) -> int:

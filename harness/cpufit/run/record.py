@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpufit import files, store
 from cpufit.schema import Record
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def record_of(
     model, artifact = plan.models[cell.card], ended.artifact
     if artifact is not None:  # results are passed on: where the file lay is nobody's business
         artifact = replace(artifact, path=Path(artifact.path).name)
-    return Record(
+    made = Record(
         run_id=results.stem,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cell=cell,
@@ -38,11 +39,12 @@ def record_of(
         parameters=model.parameters or (artifact.parameters if artifact else 0),
         macs=model.macs,
     )
+    return store.sane(made)
 
 
 def log_of(results: Path, cell: Cell) -> Path:
     """Return where a bug's traceback of this cell lies, if it had one."""
-    return results.with_name(f"{results.stem}-{cell.id.replace('/', '-')}.log")
+    return results.with_name(f"{results.stem}-{files.name_of(cell.id.replace('/', '-'))}.log")
 
 
 def _keep_log(ended: Ended, cell: Cell, results: Path) -> Outcome:

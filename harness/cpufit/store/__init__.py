@@ -27,6 +27,7 @@ from cpufit.files import clear, replacing, sync
 from cpufit.paths import OUTPUT
 from cpufit.store import journal, results
 from cpufit.store.rows import CELL
+from cpufit.store.sane import sane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +52,7 @@ __all__ = [
     "reopen",
     "request_of",
     "runs",
+    "sane",
 ]
 _NUMBERED = re.compile(r"(.+)-(\d+)")
 _BY_CLOCK = re.compile(r"run-\d{8}T\d{6,12}Z")
@@ -67,7 +69,7 @@ class ResultsFile:
     def add(self, records: Sequence[Record]) -> None:
         """Append records, at any size of the run alike; raise DataError where the disk refuses."""
         with _refusals(self.path):
-            self._journal.append(records)
+            self._journal.append([sane(record) for record in records])
 
     def close(self) -> None:
         """End the run: one Parquet file. Raises DataError where the disk refuses; all is kept."""

@@ -35,6 +35,7 @@ from cpufit import files
 from cpufit.errors import DataError
 from cpufit.schema import SCHEMA_VERSION, Record
 from cpufit.store import migrations
+from cpufit.store.sane import sane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ class Journal:
 
     def records(self) -> Iterator[Record]:
         """Yield all records that are whole."""
-        return (_RECORD.validate_json(payload) for payload, _ in self._entries())
+        return (sane(_RECORD.validate_json(payload)) for payload, _ in self._entries())
 
     def torn(self) -> bool:
         """Say whether a last record is not whole; without a lock it may be just being written."""

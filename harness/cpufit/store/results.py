@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from cpufit.errors import DataError
 from cpufit.schema import SCHEMA_VERSION
 from cpufit.store import migrations, rows
+from cpufit.store.sane import sane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -72,7 +73,7 @@ class Parquet:
         with _readable(self._path):
             for index in range(self._file.num_row_groups):
                 for piece in self._row_group(index).to_batches(_PIECE):
-                    yield from rows.records(piece, absent)
+                    yield from map(sane, rows.records(piece, absent))
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield all rows as they are written today, few of them in memory."""
