@@ -30,6 +30,10 @@ if TYPE_CHECKING:
         (("run", "--threads", "0"), "--threads 0 is not a thread count; give 1 to 1024"),
         (("run", "--threads", "1000000"), "is not a thread count"),
         (("run", "--threads", "two"), "--threads"),
+        (
+            ("run", "--batch", "4", "--scenario", "latency"),
+            "--batch does not go with --scenario",
+        ),
         (("run", "--batch", "0"), "--batch 0 is not a batch; give 1 to 1,000,000"),
         (
             ("run", "--model", "yolov8n?size=300"),
@@ -79,6 +83,19 @@ def test_a_scenario_for_other_models(tmp_path: Path) -> None:
     said = cpufit("run", *words, "--budget", "rapid", "--cache", "cache", cwd=tmp_path)
     assert "unsupported: scenario caption is for models that write about a picture" in said.out
     assert "unsupported: scenario streams is for models of one pass" in said.out
+
+
+def test_no_scenario_that_was_named_vanishes(tmp_path: Path) -> None:
+    timings(tmp_path, "m", **FAST)
+    said = cpufit("run", "m.json", "--scenario", "memory", "caption", "-o", "o", cwd=tmp_path)
+    assert said.code == 0
+    assert "unsupported: scenario caption is for models that write about a picture" in said.out
+
+
+def test_a_run_of_nothing_but_what_cannot_be(tmp_path: Path) -> None:
+    timings(tmp_path, "m", **FAST)
+    said = cpufit("run", "m.json", "--scenario", "caption", "-o", "o", cwd=tmp_path)
+    assert "nothing was measured: unsupported: scenario caption is for models" in said.mistake
 
 
 def test_an_image_of_the_wrong_layout(tmp_path: Path) -> None:

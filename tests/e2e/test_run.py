@@ -182,7 +182,7 @@ def test_a_cell_that_fails_is_a_record_with_a_reason(
 def test_a_bug_keeps_its_traceback_beside_the_results(tmp_path: Path) -> None:
     path = timings(tmp_path, "bad", fail="error", **FAST)
     said = cpufit("run", path.name, "--scenario", "latency", "-o", "out", *RAPID, cwd=tmp_path)
-    assert said.code == 1
+    assert said.code == 2
     (log,) = (tmp_path / "out").glob("*.log")
     assert "Traceback" in log.read_text(encoding="utf-8")
     assert log.name in " ".join(said.out.split())

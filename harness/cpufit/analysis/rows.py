@@ -34,7 +34,7 @@ class Row:
     @cached_property
     def record(self) -> Record:
         """The record that speaks for the cell where processes need not be told apart."""
-        return next(iter(self.used), self.records[0])
+        return next(iter(self.used), self.records[-1])
 
     @cached_property
     def memory(self) -> Memory | None:
@@ -156,7 +156,12 @@ def _any_of(disturbances: Mapping[int, object], records: Iterable[Record]) -> bo
 
 
 def _used(records: Sequence[Record], disturbances: Mapping[int, object]) -> tuple[Record, ...]:
-    """Return the measured processes; without the disturbed ones where enough others are left."""
+    """Return the measured processes; without the disturbed ones where enough others are left.
+
+    None where the model's file was replaced between them.
+    """
+    if len({record.artifact.key for record in records if record.artifact}) > 1:
+        return ()
     measured = tuple(record for record in records if record.outcome.status == "ok")
     quiet = tuple(record for record in measured if record.repeat not in disturbances)
     return quiet if len(quiet) >= min(FEWEST_QUIET, len(measured)) else measured

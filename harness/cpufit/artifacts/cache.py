@@ -148,7 +148,7 @@ def key_of(order: Order) -> str:
         "weights": order.weights,
         "builder": [module.NAME, _version_of(module, order)],
         "packages": {name: _version(name) for name in module.packages(order)},
-        "file": _stamp(order.real_file),
+        "file": stamp(order.real_file) if order.real_file else [],
     }
     # The runtime is left out: two runtimes that take the same file share it.
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -177,10 +177,29 @@ def _card(part: Any) -> Any:
     }
 
 
-def _stamp(file: Path | None) -> list[tuple[str, int, int]]:
-    """Say which very file it is, without reading it."""
-    stats = [(part, part.stat()) for part in (_parts(file) if file else ())]
-    return [(str(part.resolve()), stat.st_size, stat.st_mtime_ns) for part, stat in stats]
+def stamp(file: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Say which very file it is, with what lies beside it, without reading it.
+
+    Raises DataError where it is gone.
+    """
+    try:
+        stats = [(part, part.stat()) for part in _parts(file)]
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
+    return tuple((str(p.resolve()), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in stats)
+
+
+def check_same(artifact: Artifact, before: tuple[tuple[str, int, int, int], ...]) -> None:
+    """Raise DataError where the artifact's file is not the very one any more."""
+    if stamp(Path(artifact.path)) != before:
+        raise replaced(Path(artifact.path).name)
+
+
+def replaced(name: str) -> DataError:
+    """Return what ends a cell whose model file was replaced meanwhile."""
+    return DataError(
+        f"{name} was replaced while it was measured", "measure it again once it is whole"
+    )
 
 
 def _version(package: str) -> str:

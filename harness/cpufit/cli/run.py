@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cpufit.cli.options import Many, Words, cache_folder, console, results
-from cpufit.errors import UsageError
+from cpufit.errors import DataError, UsageError
 from cpufit.paths import OUTPUT
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ def _run(request: Request, place: Place, resume: bool) -> None:
     if interrupted:
         screen.print(f"interrupted; `{_go_on(place)}` goes on", soft_wrap=True)
         sys.exit(130)
-    sys.exit(_exit_code(records))
+    if not any(record.outcome.status == "ok" for record in records):
+        raise DataError(_nothing(records))  # single missing cells are in the report
 
 
 def _go_on(place: Place) -> str:
@@ -156,6 +157,8 @@ def _go_on(place: Place) -> str:
     return shlex.join(words)
 
 
-def _exit_code(records: Sequence[Record]) -> int:
-    """Nothing measured at all is a failure; single missing cells are in the report."""
-    return 0 if any(record.outcome.status == "ok" for record in records) else 1
+def _nothing(records: Sequence[Record]) -> str:
+    """Say that nothing at all was measured, and why."""
+    why = list(dict.fromkeys(record.outcome.why_and_remedy for record in records))
+    others = f" (and {len(why) - 1} other reasons, above)" if why[1:] else ""
+    return f"nothing was measured: {why[0] if why else 'there was no cell'}{others}"

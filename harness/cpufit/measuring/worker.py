@@ -58,7 +58,10 @@ def _answer(job: Job, say: Say) -> Message:
         return Message(artifact=cache.make(job.order, Path(job.cache)))
     with storage.held(job.artifact, Path(job.cache)):
         if isinstance(job, Measure):
-            return Message(outcome=_measure(job, say))
+            outcome = _measure(job, say)
+            if job.stamp:
+                cache.check_same(job.artifact, job.stamp)
+            return Message(outcome=outcome)
         say(Message(stage="checking numerics"))
         return Message(numerics=_check(job))
 

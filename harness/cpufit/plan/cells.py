@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ from cpufit.artifacts.routes import order_of, route_of
 from cpufit.catalog.names import split
 from cpufit.errors import UnavailableError, UnsupportedError, UsageError, unknown
 from cpufit.measuring.procedures import procedure
-from cpufit.plan.selection import narrow
+from cpufit.plan.selection import EVERYTHING, narrow
 from cpufit.schema import Cell, Select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cpufit.plan.selection import Selection
@@ -27,15 +28,18 @@ def cells(
     models: Mapping[str, Model],
     scenarios: Mapping[str, Scenario],
     threads: Sequence[int],
+    asked: Selection = EVERYTHING,
 ) -> tuple[Cell, ...]:
     """Expand blocks to cells, model by model and each followed by its variants, so that artifacts
     are used while they are warm and a small cache is enough.
 
     Combinations nobody can build are left out of a block that has others, so that a block may
-    name all runtimes. Raises UsageError for a model, runtime or scenario that does not exist. A
-    cell named twice is run once.
+    name all runtimes. But of a scenario that is `asked` for by name one cell stays, which says why
+    not: of each model asked for by name, or of any. Raises UsageError for a model, runtime or
+    scenario that does not exist. A cell named twice is run once.
     """
     found: dict[str, Cell] = {}
+    refused: list[Cell] = []
     for block in blocks:
         _check_block(block, models, scenarios)
         expanded = [
@@ -58,12 +62,14 @@ def cells(
             )
             for batch in _batches(models[model], scenarios[scenario])
         ]
-        able = [
-            cell
-            for cell in expanded
-            if not _refusal(cell, models[cell.card], scenarios[cell.scenario])
+        unable = [
+            cell for cell in expanded if _refusal(cell, models[cell.card], scenarios[cell.scenario])
         ]
+        lost = {cell.id for cell in unable}
+        able = [cell for cell in expanded if cell.id not in lost]
         found |= {cell.id: cell for cell in able or expanded if cell.id not in found}
+        refused += unable
+    found |= {cell.id: cell for cell in _missed(refused, found.values(), asked)}
     models_in_order = dict.fromkeys(cell.model for cell in found.values())
     place = {name: index for index, name in enumerate(models_in_order)}
 
@@ -71,6 +77,17 @@ def cells(
         return place[cell.model], bool(cell.variant or cell.size)
 
     return tuple(sorted(found.values(), key=by_model))
+
+
+def _missed(refused: Iterable[Cell], found: Iterable[Cell], asked: Selection) -> Iterator[Cell]:
+    """Yield a cell of each scenario that was asked for by name and would vanish otherwise."""
+    have = {(cell.card, cell.scenario) for cell in found}
+    for cell in refused:
+        if cell.scenario not in asked.scenarios or (cell.card, cell.scenario) in have:
+            continue
+        if cell.card in asked.models or all(scenario != cell.scenario for _, scenario in have):
+            have.add((cell.card, cell.scenario))
+            yield cell
 
 
 def decisive_first(cells: Sequence[Cell], tiers: Sequence[Tier]) -> tuple[Cell, ...]:
@@ -111,7 +128,8 @@ def cells_of_own(
             f"{model.title} cannot be run on {', '.join(selection.runtimes)}",
             f"it runs on {', '.join(runtimes)}",
         )
-    return cells(narrowed, {model.card: model}, scenarios, threads)
+    named = replace(selection, models=(model.card,))
+    return cells(narrowed, {model.card: model}, scenarios, threads, named)
 
 
 def _named(model: Model) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def resolve(request: Request) -> Plan:
         models, cells = _own(request, scenarios, threads)
     else:
         blocks = blocks_of(request.selection, in_suites)
-        cells = of_blocks.cells(blocks, models, scenarios, threads)
+        cells = of_blocks.cells(blocks, models, scenarios, threads, request.selection)
     return Plan(
         cells=cells,
         models=models,

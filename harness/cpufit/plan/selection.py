@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cpufit import runtimes
 from cpufit.catalog.names import split
 from cpufit.errors import UsageError, unknown
+from cpufit.measuring.procedures import procedure
 from cpufit.precisions import PRECISIONS
 from cpufit.schema import WEIGHTS, Select
 
@@ -35,6 +36,9 @@ class Selection:
     batches: tuple[int, ...] = ()  # of throughput scenarios
 
 
+EVERYTHING = Selection()
+
+
 def check(
     selection: Selection, models: Mapping[str, Model], scenarios: Mapping[str, Scenario]
 ) -> None:
@@ -58,6 +62,13 @@ def check(
     for count in selection.batches:
         if not 1 <= count <= MOST_BATCH:
             raise UsageError(f"--batch {count} is not a batch", f"give 1 to {MOST_BATCH:,}")
+    named = [procedure(scenarios[name].procedure) for name in selection.scenarios]
+    if selection.batches and named and not any(one.batched for one in named):
+        raise UsageError(
+            f"--batch does not go with --scenario {' '.join(selection.scenarios)}: its requests "
+            "come one by one",
+            "leave it away, or name --scenario throughput",
+        )
 
 
 def narrow(blocks: Iterable[Select], selection: Selection) -> tuple[Select, ...]:

@@ -7,6 +7,7 @@ measured in a fresh process (`stages`) -> record -> on disk -> settled?
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -87,13 +88,26 @@ def resume(path: Path, place: Place) -> Run:
     """Take up what a run's file still lacks: cells not settled, and those that were not ok."""
     plan = _plan(from_json(store.request_of(path), path))
     cache.check_writable(place.cache)
-    done = tuple(record for record in store.read([path]) if record.outcome.status == "ok")
+    found = [record for record in store.read([path]) if record.outcome.status == "ok"]
+    stale = _stale(plan, found, place)
+    done = tuple(r for r in found if not (r.artifact and r.artifact.key in stale))
     strangers = {r.host.fingerprint for r in done} - {here.describe().fingerprint}
     if strangers:
         raise DataError(f"{path} was measured on another host", "start a new run here")
     ids = {record.cell.id for record in done if record.settled}
     left = tuple(cell for cell in plan.cells if cell.id not in ids)
-    return Run(plan, left, store.reopen(path, ["ok"]), done)
+    return Run(plan, left, store.reopen(path, ["ok"], stale), done)
+
+
+def _stale(plan: Plan, done: Sequence[Record], place: Place) -> list[str]:
+    """Return the artifacts' keys of the user's own files that are other files by now."""
+    now: dict[str, str] = {}
+    for cell in plan.cells:
+        if plan.models[cell.card].file:
+            with suppress(CpufitError):  # the cell itself will say so
+                now[cell.id] = cache.key_of(plan.order(cell, place.cache))
+    keys = ((r.cell.id, r.artifact.key) for r in done if r.artifact)
+    return sorted({key for name, key in keys if now.get(name, key) != key})
 
 
 def _plan(request: Request) -> Plan:
@@ -147,7 +161,7 @@ def _measure_block(
 
 def _one_more(cell: Cell, before: tuple[Record, ...], run: Run, road: Road, host: Host) -> Row:
     """Let one more process measure the cell, store it, and see whether that settles it."""
-    ended = stages.run_cell(cell, road, len(before))
+    ended = stages.run_cell(cell, road, before)
     record = record_of(cell, run.plan, host, ended, run.results.path, len(before))
     asked = (run.plan.levels, *run.plan.levels_of(cell))
     rows = {levels: analysis.rows((*before, record), levels)[0] for levels in asked}

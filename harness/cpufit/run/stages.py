@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpufit import temporary
@@ -18,11 +19,10 @@ from cpufit.run import child, fit
 from cpufit.schema import Check, Make, Measure, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from cpufit.plan.request import Plan
-    from cpufit.schema import Artifact, Cell, Numerics, Order
+    from cpufit.schema import Artifact, Cell, Numerics, Order, Record
 
 _BUILD_TIMEOUT_S = 1800.0
 
@@ -65,16 +65,19 @@ class Ended:
     spent_s: float = 0.0  # by the measuring process alone
 
 
-def run_cell(cell: Cell, road: Road, repeat: int = 0) -> Ended:
-    """Take one more process of a cell from its card to its outcome."""
+def run_cell(cell: Cell, road: Road, before: Sequence[Record] = ()) -> Ended:
+    """Take one more process of a cell from its card to its outcome, after those before it."""
+    artifact: Artifact | None = None
     try:
-        order = road.plan.order(cell, road.place.cache)
-        artifact = built(cell, order, road)
+        made = built(cell, road.plan.order(cell, road.place.cache), road)
+        if isinstance(made, Ended):
+            return made
+        artifact = made
+        if any(r.artifact and r.artifact.key != artifact.key for r in before):
+            raise cache.replaced(Path(artifact.path).name)
+        return measured(cell, artifact, checked(cell, artifact, road), road, len(before))
     except CpufitError as error:
-        return Ended(Outcome.of_error(error))
-    if isinstance(artifact, Ended):
-        return artifact
-    return measured(cell, artifact, checked(cell, artifact, road), road, repeat)
+        return Ended(Outcome.of_error(error), artifact)
 
 
 def built(cell: Cell, order: Order, road: Road) -> Artifact | Ended:
@@ -164,6 +167,7 @@ def job_of(
         budget=plan.budget,
         cache=str(road.place.cache),
         artifact=artifact,
+        stamp=cache.stamp(Path(artifact.path)),
         repeat=repeat,
         extra_work=plan.extra_work.get(cell.card, 0.0),
         slice_s=slice_s,

@@ -29,6 +29,7 @@ class Measure:
     budget: Budget
     cache: str
     artifact: Artifact
+    stamp: tuple[tuple[str, int, int, int], ...] = ()  # which very file that is; empty: any
     repeat: int = 0
     extra_work: float = 0.0  # real work behind each request, as a share of it: the self-test's
     slice_s: float = 0.0  # in slices of so long, one for each line on stdin; 0: at once

@@ -16,6 +16,7 @@ import re
 import shlex
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from cpufit.store.rows import CELL
 from cpufit.store.sane import sane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -102,8 +103,10 @@ def create(path: Path, request: str) -> ResultsFile:
     raise AssertionError("numbers do not end")
 
 
-def reopen(path: Path, keep: Sequence[Status]) -> ResultsFile:
+def reopen(path: Path, keep: Sequence[Status], stale: Sequence[str] = ()) -> ResultsFile:
     """Open an earlier run to go on, with those of its records that ended so.
+
+    Left out are those of artifacts with these keys, which are others by now.
 
     Raises DataError where another process adds to it, or the disk refuses.
     """
@@ -111,7 +114,7 @@ def reopen(path: Path, keep: Sequence[Status]) -> ResultsFile:
         log = journal.find(_journal_of(path))
         log = log or journal.create(_journal_of(path), request_of(path))
         if log.lock():
-            _compact(path, log, keep)
+            _compact(path, log, partial(_kept, keep=keep, stale=stale))
             return ResultsFile(path, log.request, journal.create(log.path, log.request))
     raise DataError(f"another cpufit is adding to {path}", "wait for it, or start a new run")
 
@@ -244,17 +247,23 @@ def _columns(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
                 yield compacted.columns(names)
 
 
-def _compact(path: Path, log: Journal, keep: Sequence[Status] | None = None) -> None:
+def _compact(path: Path, log: Journal, kept: Callable[[pa.Table], pa.Table] | None = None) -> None:
     """Write one Parquet file of what there is of a run, and remove its journal, which is locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path)
     with _parquet(path) as before, replacing(path) as file:
         tables = _tables(before, log)
-        if keep is not None:
-            tables = (t.filter(pc.is_in(t["status"], pa.array(keep))) for t in tables)
+        if kept is not None:
+            tables = (kept(table) for table in tables)
         results.write(file, tables, log.request, log.id)
     sync(path.parent)
     log.remove()
+
+
+def _kept(table: pa.Table, keep: Sequence[Status], stale: Sequence[str]) -> pa.Table:
+    keys = pc.struct_field(table["artifact"], "key")
+    ended = pc.is_in(table["status"], pa.array(keep, pa.string()))
+    return table.filter(pc.and_(ended, pc.invert(pc.is_in(keys, pa.array(stale, pa.string())))))
 
 
 def _tables(parquet: Parquet | None, log: Journal) -> Iterator[pa.Table]:

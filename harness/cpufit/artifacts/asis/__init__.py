@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Model, Order
 
 NAME = "cpufit.artifacts.asis"
-VERSION = 1
+VERSION = 2
 _SIZED = (".onnx", ".xml")  # kinds that may leave open what goes into their inputs
 
 

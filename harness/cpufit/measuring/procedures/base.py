@@ -34,6 +34,7 @@ class Procedure:
 
     scenario: type[Scenario] = Scenario  # what its tables in `scenarios.toml` hold
     goal: Literal["latency", "throughput"] = "latency"
+    batched = False  # whether its tables have batches, or parallel sequences
     sliced = False  # whether two processes can take turns in slices
     watches_memory = False  # all the time: nothing is timed then
 

@@ -29,6 +29,7 @@ class ThroughputProcedure(Procedure):
 
     scenario = Throughput
     goal = "throughput"
+    batched = True
     sliced = True
 
     def batches(self, scenario: Scenario, task: Task) -> tuple[int, ...]:
