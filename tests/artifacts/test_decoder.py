@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cpufit.artifacts.rounding import symmetric
+from cpufit.artifacts.rounding import asymmetric, symmetric
 from cpufit.artifacts.stream import cut, pad
 from cpufit.catalog import load_models, pick
 from cpufit.networks.decoder import pools
@@ -240,6 +240,23 @@ def test_codes_are_within_a_step(values: npt.NDArray[np.float32], bits: int) -> 
     assert (abs(found - values.reshape(-1, 32)) <= 1.001 * abs(scales[:, None])).all()
     extremes = abs(values.reshape(-1, 32)).argmax(axis=1)
     assert (codes.reshape(-1, 32)[np.arange(len(scales)), extremes] == lowest).all()
+
+
+@given(
+    arrays(
+        np.float32, st.integers(1, 4).map(lambda n: (n, 32)), elements=st.floats(-8, 8, width=32)
+    ),
+    st.sampled_from([4, 8]),
+)
+def test_codes_with_zero_points_are_within_a_step(
+    values: npt.NDArray[np.float32], bits: int
+) -> None:
+    codes, zeros, scales = asymmetric(values, 32, bits)
+    assert codes.shape == values.shape
+    assert codes.max(initial=0) < 1 << bits
+    found = (codes.reshape(-1, 32).astype(np.float32) - zeros[:, None]) * scales[:, None]
+    assert (abs(found - values.reshape(-1, 32)) <= 1.001 * scales[:, None]).all()
+    assert (found[values.reshape(-1, 32) == 0] == 0).all()
 
 
 # ----------------------------------------------------------------------------------------- rotation

@@ -23,7 +23,8 @@ KEYS: tuple[tuple[str, Precision, str, str], ...] = (
     ("qwen2.5-0.5b", "int4", "onnxruntime", "qwen2.5-0.5b-int4-cada32a733cd5b71"),
     ("mobilenet-v3-small", "int8", "onnxruntime", "mobilenet-v3-small-int8-5d797f5ebf3c372d"),
     ("distilbert", "fp32", "onnxruntime", "distilbert-fp32-cb9cd8f4684ff4ef"),
-    ("qwen2.5-0.5b", "int8", "openvino", "qwen2.5-0.5b-int8-a0aabe0cad2148ca"),
+    ("qwen2.5-0.5b", "fp16", "openvino", "qwen2.5-0.5b-fp16-27b23a4b977c6db2"),
+    ("smollm2-135m", "bf16", "openvino", "smollm2-135m-bf16-ca4eeaa42a0878c8"),
     ("yolov8n", "bf16", "openvino", "yolov8n-fp32-add1c29350edfe3b"),
     ("llama-3.2-1b", "int4", "fake", "llama-3.2-1b-int4-d70d2675b0d32c44"),
     ("mistral-7b@ffn60", "int4", "llama.cpp", "mistral-7b@ffn60-int4-78d4b0ceff3d870b"),
@@ -56,6 +57,10 @@ CHANGED: tuple[tuple[str, Precision, str, str], ...] = (
     # Fused projections were Q5_K in all blocks.
     ("minigpt4-light", "int4", "llama.cpp", "minigpt4-light-int4-f9dfe6812a17befd"),
     ("phi-3-mini", "int4", "llama.cpp", "phi-3-mini-int4-6adcd15604ea9ab0"),
+    # Symmetric codes then, asymmetric now.
+    ("qwen2.5-0.5b", "int8", "openvino", "qwen2.5-0.5b-int8-a0aabe0cad2148ca"),
+    ("qwen2.5-0.5b", "int4", "openvino", "qwen2.5-0.5b-int4-7c1331391370281f"),
+    ("minigpt4-light", "int4", "openvino", "minigpt4-light-int4-6f2e3af103b7ddce"),
 )
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("openvino")
 from cpufit.artifacts.openvino import decoder
 from cpufit.artifacts.openvino.decoder import formats
 from cpufit.artifacts.openvino.decoder.graph import build_graph
-from cpufit.artifacts.rounding import symmetric
+from cpufit.artifacts.rounding import asymmetric
 from cpufit.catalog import load_models, pick
 from cpufit.networks.decoder import pools
 from cpufit.networks.decoder.tensors import tensors
@@ -101,17 +101,16 @@ def stored(built: Built, name: str) -> Any:
     """Return a constant as it stands in the file, flat."""
     element, offset, length = places(built)[name]
     raw = built.file.with_suffix(".bin").read_bytes()[offset : offset + length]
-    if element == "i4":
+    if element == "u4":
         return unpacked(np.frombuffer(raw, np.uint8))
     if element == "bf16":
         return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, {"f32": "<f4", "f16": "<f2", "i8": "i1"}[element])
+    return np.frombuffer(raw, {"f32": "<f4", "f16": "<f2", "u8": "u1"}[element])
 
 
 def unpacked(pairs: Any) -> Any:
-    """Return the signed 4-bit numbers of bytes that hold two, the first in the lower half."""
-    codes = np.stack([pairs & 0xF, pairs >> 4], axis=1).reshape(-1).astype(np.int8)
-    return np.where(codes > 7, codes - 16, codes)
+    """Return the 4-bit numbers of bytes that hold two, the first in the lower half."""
+    return np.stack([pairs & 0xF, pairs >> 4], axis=1).reshape(-1)
 
 
 # ------------------------------------------------------------------------------------------- counts
@@ -125,11 +124,11 @@ def test_every_card_has_its_parameters(name: str) -> None:
 
 
 def test_published_sizes_at_int4() -> None:
-    """4 bits and 16 for 128 of them in the layers, 8 and 16 for a row in embeddings and head."""
+    """4 bits and 20 for 128 of them in the layers, 8 and 24 for a row in embeddings and head."""
     card = pick("tinyllama-1.1b")
     table, norms = 32_000 * 2048, 45 * 2048
     layers = card.parameters - 2 * table - norms
-    expected = layers // 2 + layers // 128 * 2 + 2 * (table + 2 * 32_000) + 4 * norms
+    expected = layers // 2 + layers // 128 * 5 // 2 + 2 * (table + 3 * 32_000) + 4 * norms
     assert decoder.estimate_bytes(request(card, "int4")) == expected
 
 
@@ -156,10 +155,10 @@ def test_parameters_count_a_tied_head_once(tmp_path: Path) -> None:
         ("fp32", "FP32", "f32", 2 * 2 * (32 * 4 + 4)),
         ("fp16", "FP16", "f16", 2 * 2 * (32 * 2 + 4)),
         ("bf16", "BF16", "f16", 2 * 2 * (32 * 2 + 4)),
-        ("int8", "INT8 symmetric, per output channel", "u8", 2 * 2 * (32 + 8 + 4)),
+        ("int8", "INT8 asymmetric, per output channel", "u8", 2 * 2 * (32 + 8 + 4)),
         (
             "int4",
-            "INT4 symmetric, group 128 and 32, embeddings and head INT8",
+            "INT4 asymmetric, group 128 and 32, embeddings and head INT8",
             "u8",
             2 * 2 * (32 + 8 + 4),
         ),
@@ -199,12 +198,13 @@ def test_int8_is_a_step_of_its_scale_away(tmp_path: Path) -> None:
     built = build(tmp_path, "int8")
     for tensor, values in _all(tiny()):
         if len(tensor.shape) > 1:
-            scales = stored(built, tensor.name + "/scale").astype(np.float32)
+            scales = stored(built, tensor.name + "/scale").astype(np.float32)[:, None]
+            zeros = stored(built, tensor.name + "/zero_point").astype(np.float32)[:, None]
             codes = stored(built, tensor.name).reshape(values.shape)
-            assert scales.shape == values.shape[:1]
-            # Half a step, and what a scale in float16 is off at the largest code.
-            limit = (0.5 + 128 * 2.0**-11) * np.abs(scales[:, None])
-            assert (np.abs(codes * scales[:, None] - values) <= limit).all()
+            assert scales.shape == zeros.shape == (len(values), 1)
+            # A step where the zero point is rounded too, and what a float16 scale is off.
+            limit = (1 + 128 * 2.0**-11) * scales
+            assert (np.abs((codes - zeros) * scales - values) <= limit).all()
 
 
 def test_int4_is_rounded_group_by_group(tmp_path: Path) -> None:
@@ -214,10 +214,12 @@ def test_int4_is_rounded_group_by_group(tmp_path: Path) -> None:
         if len(tensor.shape) == 1:
             assert found[tensor.name][0] == "f32"
         elif tensor.role == "token_embd":
-            assert found[tensor.name][0] == "i8"
+            assert found[tensor.name][0] == "u8"
         else:
-            codes, scales = symmetric(values, 128 if tensor.shape[0] == 128 else 32, 4)
+            group = 128 if tensor.shape[0] == 128 else 32
+            codes, zeros, scales = asymmetric(values, group, 4)
             np.testing.assert_array_equal(stored(built, tensor.name), codes.reshape(-1))
+            np.testing.assert_array_equal(stored(built, tensor.name + "/zero_point"), zeros)
             np.testing.assert_array_equal(
                 stored(built, tensor.name + "/scale"), scales.astype(np.float16)
             )
@@ -225,13 +227,13 @@ def test_int4_is_rounded_group_by_group(tmp_path: Path) -> None:
 
 def test_rows_that_no_group_divides_stay_int8(tmp_path: Path) -> None:
     found = places(build(tmp_path, "int4", tiny(ffn=100)))
-    assert found["blk.0.ffn_down.weight"][0] == "i8"
-    assert found["blk.0.ffn_up.weight"][0] == "i4"
+    assert found["blk.0.ffn_down.weight"][0] == "u8"
+    assert found["blk.0.ffn_up.weight"][0] == "u4"
 
 
 def test_learned_positions_are_an_embedding(tmp_path: Path) -> None:
     built = build(tmp_path, "int4", tiny(position="learned"))
-    assert places(built)["position_embd.weight"][0] == "i8"
+    assert places(built)["position_embd.weight"][0] == "u8"
 
 
 def test_constants_are_aligned_and_apart(tmp_path: Path) -> None:
@@ -242,7 +244,9 @@ def test_constants_are_aligned_and_apart(tmp_path: Path) -> None:
     assert all(a + n <= b for (a, n), (b, _) in pairwise(spans))
 
 
-@given(arrays.arrays(np.int8, st.integers(1, 40).map(lambda n: 2 * n), elements=st.integers(-8, 7)))
+@given(
+    arrays.arrays(np.uint8, st.integers(1, 40).map(lambda n: 2 * n), elements=st.integers(0, 15))
+)
 def test_pairs_unpack_to_what_was_packed(codes: Any) -> None:
     np.testing.assert_array_equal(unpacked(formats._pairs(codes)), codes)
 

@@ -186,7 +186,7 @@ def test_attention_and_rotation_are_fused(make: Make, shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "embedding", "layer"), [("int8", "i8", "i8"), ("int4", "i8", "i4")]
+    ("precision", "embedding", "layer"), [("int8", "u8", "u8"), ("int4", "u8", "u4")]
 )
 @pytest.mark.parametrize("shape", ["llama", "qwen2"])
 def test_integer_weights_stay_compressed(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NAME = "cpufit.artifacts.openvino_decoder"
 VERSION = 1
+_ROUNDED_VERSION = 2  # of int8 and int4, which were symmetric once
+_ROUNDED: tuple[Precision, ...] = ("int8", "int4")
 
 
 def build(order: Order, folder: Path) -> Built:
@@ -50,8 +52,13 @@ def _sense(order: Order, folder: Path) -> Built:
     """Write what the model sees with, rounded to 8 bits where weights are rounded."""
     from cpufit.artifacts.openvino import graphs
 
-    rounded: Precision = "int8" if order.precision in ("int8", "int4") else "fp32"
+    rounded: Precision = "int8" if order.precision in _ROUNDED else "fp32"
     return graphs.build(replace(order, precision=rounded), folder)
+
+
+def version_of(order: Order) -> int:
+    """Return the version of its bytes."""
+    return _ROUNDED_VERSION if order.precision in _ROUNDED else VERSION
 
 
 def estimate_bytes(order: Order) -> int:

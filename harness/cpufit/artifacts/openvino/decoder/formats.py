@@ -1,8 +1,14 @@
 """How each precision stores a decoder's tensors as OpenVINO constants, and the bytes of those.
 
-A matrix is one constant of floats, or the codes and scales that weight compression by NNCF leaves:
-int8 with a scale per output, int4 with a scale per group of inputs. As NNCF does by default, int4
-keeps the embeddings and the head in int8. Vectors are float32.
+A matrix is one constant of floats, or the codes, zero points and scales that optimum-intel's
+`--weight-format int8` and `int4` leave, by NNCF: u8 with a zero point and a scale per output, u4
+with those per group of 128 inputs, embeddings and head in u8. Where 128 does not divide the inputs,
+that command stops and asks for a smaller group; here the largest power of two is taken that does,
+as by `--group-size-fallback adjust`. Vectors are float32.
+
+For some checkpoints, by name, optimum-intel has other settings (`_DEFAULT_4BIT_WQ_CONFIGS`): groups
+of 64, symmetric codes, some layers in int8. They keep that checkpoint's accuracy, of which random
+weights tell nothing; every model here has the general ones.
 
 The KV cache has the type that Hugging Face's exporter asks for, f16 beside float weights, else the
 u8 that OpenVINO's CPU plugin takes by default (optimum-intel pull request 1043); fp32 is f32
@@ -18,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cpufit.artifacts.rounding import symmetric
+from cpufit.artifacts.rounding import asymmetric
 from cpufit.networks.decoder import pools
 
 if TYPE_CHECKING:
@@ -31,9 +37,10 @@ if TYPE_CHECKING:
     from cpufit.precisions import Precision
     from cpufit.schema.shapes import Decoder
 
-Element = Literal["f32", "f16", "bf16", "i8", "i4"]
+Element = Literal["f32", "f16", "bf16", "u8", "u4"]
+Part = Literal["", "/zero_point", "/scale"]
 
-_BITS: dict[Element, int] = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "i4": 4}
+_BITS: dict[Element, int] = {"f32": 32, "f16": 16, "bf16": 16, "u8": 8, "u4": 4}
 _FLOATS: dict[Precision, Element] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _INT8_ROLES = ("token_embd", "position_embd", "output")
 _GROUPS = (128, 64, 32)  # of int4: the first that divides the inputs; where none does, int8
@@ -42,37 +49,38 @@ _TITLES: dict[Precision, str] = {
     "fp32": "FP32",
     "fp16": "FP16",
     "bf16": "BF16",
-    "int8": "INT8 symmetric, per output channel",
+    "int8": "INT8 asymmetric, per output channel",
 }
 
 
 @dataclass(frozen=True)
 class Constant:
-    """One constant of a stored tensor: its numbers or codes, or the scales of its codes."""
+    """One constant of a stored tensor: its numbers or codes, their zero points or scales."""
 
     tensor: Tensor
     element: Element
     shape: tuple[int, ...]  # in C order
     bits: int = 0  # of the codes; 0: plain numbers
-    group: int = 0  # weights that share a scale
+    group: int = 0  # weights that share a zero point and a scale
+    part: Part = ""
 
     @property
     def name(self) -> str:
         """The name of its node in the graph: 'blk.0.attn_q.weight/scale'."""
-        return self.tensor.name + ("/scale" if self._scales else "")
+        return self.tensor.name + self.part
 
     @property
     def size_bytes(self) -> int:
         """The bytes it takes in the file."""
-        return prod(self.shape) * _BITS[self.element] // 8
-
-    @property
-    def _scales(self) -> bool:
-        return bool(self.bits) and self.element == "f16"
+        return -(-prod(self.shape) * _BITS[self.element] // 8)
 
     def source(self, model: str) -> tuple[memoryview, int]:
         """Return the bytes it is cut from, round and round, and the byte at which it begins."""
-        encoded = _encoded(model, pools.key(self.tensor), self.element, self.bits, self.group)
+        key = pools.key(self.tensor)
+        if self.bits:
+            encoded = _rounded(model, key, self.bits, self.group)[self.part]
+        else:
+            encoded = _plain(model, key, self.element)
         return encoded, pools.start(model, self.tensor) * (len(encoded) // pools.UNITS)
 
 
@@ -86,18 +94,19 @@ def constants(tensor: Tensor, precision: Precision) -> tuple[Constant, ...]:
     outputs, inputs = shape
     group = next((size for size in _GROUPS if inputs % size == 0), 0)
     if precision == "int8" or tensor.role in _INT8_ROLES or not group:
-        # One pool makes all rows, so that one scale, the pool's, is each row's to a few percent.
-        return _quantised(tensor, "i8", shape, pools.SIZE)
-    return _quantised(tensor, "i4", (outputs, inputs // group, group), group)
+        # One pool makes all rows: its zero point and scale serve each, the scale a tenth or two
+        # wider than a row's own.
+        return _quantised(tensor, "u8", shape, pools.SIZE)
+    return _quantised(tensor, "u4", (outputs, inputs // group, group), group)
 
 
 def title(precision: Precision, weights: Iterable[Constant]) -> str:
-    """Return the exact number format: 'INT4 symmetric, group 128, embeddings and head INT8'."""
+    """Return the exact number format: 'INT4 asymmetric, group 128, embeddings and head INT8'."""
     if precision in _TITLES:
         return _TITLES[precision]
-    groups = sorted({c.group for c in weights if c.element == "i4"}, reverse=True)
+    groups = sorted({c.group for c in weights if c.element == "u4"}, reverse=True)
     sizes = " and ".join(str(group) for group in groups)
-    return f"INT4 symmetric, group {sizes}, embeddings and head INT8"
+    return f"INT4 asymmetric, group {sizes}, embeddings and head INT8"
 
 
 def cache_type(precision: Precision) -> str:
@@ -118,24 +127,30 @@ def cache_bytes(decoder: Decoder, precision: Precision) -> int:
 
 def _quantised(
     tensor: Tensor, element: Element, shape: tuple[int, ...], group: int
-) -> tuple[Constant, Constant]:
-    bits = _BITS[element]
-    codes = Constant(tensor, element, shape, bits, group)
-    return codes, Constant(tensor, "f16", (*shape[:-1], 1), bits, group)
+) -> tuple[Constant, ...]:
+    bits, groups = _BITS[element], (*shape[:-1], 1)
+    return (
+        Constant(tensor, element, shape, bits, group),
+        Constant(tensor, element, groups, bits, group, "/zero_point"),
+        Constant(tensor, "f16", groups, bits, group, "/scale"),
+    )
 
 
 @lru_cache(maxsize=16)
-def _encoded(
-    model: str, key: tuple[str, int], element: Element, bits: int, group: int
-) -> memoryview:
-    """Encode a whole pool: equally many bytes for each of its units."""
-    values = pools.pool(model, *key)
-    if not bits:
-        return _bytes(_floats(values, element))
-    codes, scales = symmetric(values, group, bits)
-    if element == "f16":
-        return _bytes(np.resize(scales.astype("<f2"), max(scales.size, pools.UNITS)))
-    return _bytes(_pairs(codes) if bits == 4 else codes)
+def _plain(model: str, key: tuple[str, int], element: Element) -> memoryview:
+    """Encode the numbers of a whole pool: equally many bytes for each of its units."""
+    return _bytes(_floats(pools.pool(model, *key), element))
+
+
+@lru_cache(maxsize=16)
+def _rounded(model: str, key: tuple[str, int], bits: int, group: int) -> dict[Part, memoryview]:
+    """Encode codes, zero points and scales of a pool: each equally many bytes a unit."""
+    codes, zeros, scales = asymmetric(pools.pool(model, *key), group, bits)
+    groups = max(scales.size, pools.UNITS)
+    zeros, halves = np.resize(zeros, groups), np.resize(scales.astype("<f2"), groups)
+    if bits == 4:
+        codes, zeros = _pairs(codes), _pairs(zeros)
+    return {"": _bytes(codes), "/zero_point": _bytes(zeros), "/scale": _bytes(halves)}
 
 
 def _floats(values: Floats, element: Element) -> NDArray[Any]:
@@ -146,10 +161,9 @@ def _floats(values: Floats, element: Element) -> NDArray[Any]:
     return values.astype("<f4" if element == "f32" else "<f2")
 
 
-def _pairs(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Pack two codes in a byte, the first in its lower half."""
-    raw = codes.view(np.uint8) & np.uint8(0xF)
-    packed: NDArray[np.uint8] = raw[0::2] | raw[1::2] << np.uint8(4)
+def _pairs(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pack two 4-bit codes in a byte, the first in its lower half."""
+    packed: NDArray[np.uint8] = codes[0::2] | codes[1::2] << np.uint8(4)
     return packed
 
 

@@ -48,7 +48,7 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """How many weights it has, scales apart."""
+        """How many weights it has, scales and zero points apart."""
         return sum({c.tensor.name: c.tensor.parameters for c in self.weights}.values())
 
     def save(self, file: Path) -> None:
@@ -159,8 +159,10 @@ class _Emitter:
         parts = [self._parameter(constant) for constant in constants(tensor, self._precision)]
         if len(parts) == 1:
             return parts[0] if parts[0].get_element_type() == ov.Type.f32 else self._widen(parts[0])
-        x = op.multiply(op.convert(parts[0], "f16"), parts[1])
-        if len(parts[0].shape) > 2:
+        codes, zeros, scales = parts
+        x = op.subtract(op.convert(codes, "f16"), op.convert(zeros, "f16"))
+        x = op.multiply(x, scales)
+        if len(codes.shape) > 2:
             x = op.reshape(x, _ints(tuple(reversed(tensor.shape))), special_zero=False)
         return _f32(x)
 
