@@ -202,3 +202,16 @@ def test_an_arm_of_the_same_packages_is_no_comparison(tmp_path: Path) -> None:
 
     said = cpufit("gate", "--against", sys.executable, "--cache", "cache", cwd=tmp_path)
     assert "has what is installed here" in said.mistake
+
+
+def test_a_baseline_of_somebody_else_opens_nothing_that_it_names(tmp_path: Path) -> None:
+    """Its own files are opened where this user measured them, or names them."""
+    model = timings(tmp_path, "m", infer_ms=4.0, **STEADY)
+    assert cpufit("run", model, *ON_FAKE, "-o", "base", cwd=tmp_path).code == 0
+    (mine,) = (tmp_path / "base").glob("*.parquet")
+    assert str(tmp_path).encode() not in mine.read_bytes()
+    mine.rename(tmp_path / "foreign.parquet")
+    said = cpufit("gate", "--baseline", "foreign.parquet", cwd=tmp_path)
+    assert "does not say where m.json lies" in said.mistake
+    named = cpufit("gate", "m.json", "--baseline", "foreign.parquet", cwd=tmp_path)
+    assert named.code == 3, named

@@ -38,6 +38,8 @@ _INTERRUPTED, _NOT_COMPARABLE, _REFUSED = 130, 3, 2
 
 
 def gate(
+    files: tuple[Path, ...] = (),
+    /,
     *,
     against: str = "",
     against_model: Annotated[tuple[Path, Path] | None, Parameter(consume_multiple=True)] = None,
@@ -61,6 +63,8 @@ def gate(
 
     Parameters
     ----------
+    files
+        With --baseline: the models of your own that were measured, where it was not you, here.
     against
         The other arm, compared with what is installed here: a requirement of pip's
         ('onnxruntime==1.30.0'), or a path: a wheel, a folder of sources, another environment's
@@ -108,6 +112,8 @@ def gate(
     ways = [bool(against), against_model is not None, baseline is not None]
     if sum(ways) != 1:
         raise UsageError("give one of --against, --against-model and --baseline", "see --help")
+    if files and baseline is None:
+        raise UsageError("files go with --baseline", "compare two by --against-model OLD NEW")
     if inputs and against_model is None:
         raise UsageError("--input is for --against-model", "earlier runs keep what theirs were")
     given = parse_margins(margin)
@@ -122,7 +128,7 @@ def gate(
     limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
     start = time.monotonic()
     if baseline is not None:
-        told = _against_past(baseline, suite, selection, given, place, screen)
+        told = _against_past(baseline, files, suite, selection, given, place, screen)
     else:
         asked = Request(budget="rapid", selection=selection, inputs=inputs)
         setup = _setup(against, against_model, suite, asked, given, place)
@@ -301,6 +307,7 @@ class _Watcher:
 
 def _against_past(
     baseline: Path,
+    own: Sequence[Path],
     suite: Words,
     selection: Selection,
     given: Margins,
@@ -331,7 +338,7 @@ def _against_past(
     for row in analysis.rows(mine, settings.levels):
         if row.ok:
             earlier.setdefault(row.record.cell.id, []).append(row)
-    request = _asked(files[-1], suite, selection)
+    request = _asked(files[-1], suite, selection, own)
     plan = resolve(request).with_margins(given)
     if not any(cell.id in earlier for cell in plan.cells):
         raise UsageError(f"{baseline} has none of these cells", "name what it measured")
@@ -358,14 +365,17 @@ def _host_words(here: Host) -> str:
     return f"{here.cpu_model}, {here.usable_cores:g} cores ({here.fingerprint})"
 
 
-def _asked(file: Path, suite: Words, selection: Selection) -> Request:
+def _asked(file: Path, suite: Words, selection: Selection, own: Sequence[Path] = ()) -> Request:
     """Return what the earlier run was asked to do, narrowed to what is asked for now."""
     from cpufit import store
-    from cpufit.plan.request import from_json
+    from cpufit.plan.remembered import recall
+    from cpufit.plan.request import SUITES, from_json
 
-    request = from_json(store.request_of(file), file)
-    if suite:
-        request = replace(request, suite=suite, files=())
+    text = store.request_of(file)
+    request = from_json(text, file) if own or suite else recall(file, text)
+    if own or suite:
+        named = tuple(str(path.absolute()) for path in own)
+        request = replace(request, suite=suite or SUITES, files=named)
     given = {name: value for name, value in vars(selection).items() if value}
     return replace(request, selection=replace(request.selection, **given))
 

@@ -114,6 +114,7 @@ def _run(request: Request, place: Place, resume: bool) -> None:
     from cpufit.analysis.open import so_far
     from cpufit.cli.drawing import Drawing
     from cpufit.cli.progress import Watcher
+    from cpufit.plan.remembered import remember
     from cpufit.plan.request import Request, cells_of
     from cpufit.report import html
     from cpufit.report.terminal import summary
@@ -127,6 +128,8 @@ def _run(request: Request, place: Place, resume: bool) -> None:
         )
     todo = flow.resume(results([place.output])[0], place) if resume else flow.begin(request, place)
     interrupted, path = False, todo.results.path
+    if not resume:
+        remember(path, request)
     with Watcher(screen, settings, Drawing(path)) as watcher:
         try:
             flow.go(todo, place, watcher)

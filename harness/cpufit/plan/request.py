@@ -1,4 +1,4 @@
-"""What a run was asked to do: kept in its results file, so that `--resume` can ask again."""
+"""What a run was asked to do: kept with its results, so that `--resume` can ask again."""
 
 from __future__ import annotations
 
@@ -54,8 +54,15 @@ class Request:
     cells: tuple[str, ...] = ()  # ids of those it came to; empty in what earlier versions wrote
 
     def to_json(self) -> str:
-        """Return what is kept in the results file."""
+        """Return it as text, to be read back by `from_json`."""
         return json.dumps(asdict(self))
+
+    def shared(self) -> Request:
+        """Return what results say of it: the names of its files, not where they lie."""
+        suites = (Path(name).name if name.endswith(_CARDS) else name for name in self.suite)
+        return replace(
+            self, suite=tuple(suites), files=tuple(Path(name).name for name in self.files)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,5 +141,5 @@ def _measure(item: CellItem, *, briefly: bool) -> dict[str, Row]:
     limit = int(item.config.getoption("maxfail") or 0)
     stop_after = max(limit - session.testsfailed, 1) if limit else 0
     return Measuring.of(item.config).run(
-        plan, tuple(cells.values()), suite.request.to_json(), stop_after
+        plan, tuple(cells.values()), suite.request.shared().to_json(), stop_after
     )

@@ -20,7 +20,8 @@ from cpufit.artifacts.routes import builder
 from cpufit.config import load_settings
 from cpufit.errors import CpufitError, DataError
 from cpufit.plan.cells import decisive_first
-from cpufit.plan.request import from_json, resolve
+from cpufit.plan.remembered import recall
+from cpufit.plan.request import resolve
 from cpufit.run import here, rounds, stages
 from cpufit.run.record import record_of
 from cpufit.run.stages import Checked, Place, Road
@@ -72,7 +73,7 @@ def begin(request: Request, place: Place) -> Run:
     """
     plan = _plan(request)
     asked = replace(request, cells=tuple(cell.id for cell in plan.cells))
-    return start(plan, plan.cells, asked.to_json(), place)
+    return start(plan, plan.cells, asked.shared().to_json(), place)
 
 
 def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Run:
@@ -86,7 +87,7 @@ def start(plan: Plan, cells: tuple[Cell, ...], request: str, place: Place) -> Ru
 
 def resume(path: Path, place: Place) -> Run:
     """Take up what a run's file still lacks: cells not settled, and those that were not ok."""
-    plan = _plan(from_json(store.request_of(path), path))
+    plan = _plan(recall(path, store.request_of(path)))
     cache.check_writable(place.cache)
     found = [record for record in store.read([path]) if record.outcome.status == "ok"]
     stale = _stale(plan, found, place)
@@ -161,8 +162,8 @@ def _measure_block(
 
 def _one_more(cell: Cell, before: tuple[Record, ...], run: Run, road: Road, host: Host) -> Row:
     """Let one more process measure the cell, store it, and see whether that settles it."""
-    ended = stages.run_cell(cell, road, before)
-    record = record_of(cell, run.plan, host, ended, run.results.path, len(before))
+    ended, folder = stages.run_cell(cell, road, before), road.place.cache
+    record = record_of(cell, run.plan, host, ended, run.results.path, len(before), folder)
     asked = (run.plan.levels, *run.plan.levels_of(cell))
     rows = {levels: analysis.rows((*before, record), levels)[0] for levels in asked}
     reasons = [settling.settled(rows[each], run.plan.budget) for each in run.plan.levels_of(cell)]
