@@ -27,7 +27,7 @@ class CpufitError(Exception):
 
 
 class UsageError(CpufitError):
-    """What the user typed or wrote into a TOML file cannot be meant."""
+    """What the user typed or wrote into a TOML file makes no sense."""
 
 
 class DataError(CpufitError):

@@ -37,7 +37,7 @@ class Given:
 def parse(words: Iterable[str]) -> tuple[Given, ...]:
     """Read words, by the inputs' names in order; an input may have both, sizes and values.
 
-    Raises UsageError for what cannot be meant.
+    Raises UsageError for what makes no sense.
     """
     found: dict[str, Given] = {}
     for word in words:
@@ -82,4 +82,4 @@ def _value(text: str, word: str) -> str:
             return repr(kind(text))
         except ValueError:
             continue
-    raise UsageError(f"--input {word!r}: {text!r} is no number", _EXAMPLE)
+    raise UsageError(f"--input {word!r}: {text!r} is not a number", _EXAMPLE)

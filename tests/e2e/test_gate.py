@@ -163,7 +163,10 @@ def test_a_baseline_of_another_host_is_not_comparable(tmp_path: Path) -> None:
     [
         ((), "give one of --against, --against-model and --baseline"),
         (("--against", "x==1", "--baseline", "b.parquet"), "give one of --against"),
-        (("--baseline", ".", "--max-minutes", "5"), "--max-minutes does not go with --baseline"),
+        (
+            ("--baseline", ".", "--max-minutes", "5"),
+            "--max-minutes cannot be combined with --baseline",
+        ),
         (("--against", "no-such-package-of-cpufit==9"), "cannot be installed: "),
         (("--against", "no/such/python"), "there is no no/such/python"),
         (("--baseline", "nothing.parquet"), "no file nothing.parquet"),

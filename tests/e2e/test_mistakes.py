@@ -39,13 +39,19 @@ if TYPE_CHECKING:
             ("run", "--model", "yolov8n?size=300"),
             "yolov8n cannot take 300 x 300 pixels; use a multiple of 32",
         ),
-        (("run", "--model", "yolov8n?size=big"), "'size=big' is no size; write yolov8n?size=320"),
+        (
+            ("run", "--model", "yolov8n?size=big"),
+            "'size=big' is not a size; write yolov8n?size=320",
+        ),
         (("run", "--model", "bert-base?size=320"), "bert-base has no input size to choose"),
         (("run", "--model", "yolov8n@prune95"), "known: prune5 to prune90"),
         (("run", "--modell", "x"), "--modell"),
         (("run", "none.gguf"), "no file"),
         (("run", "none.toml"), "no file"),
-        (("run", "none.toml", "--model", "mine"), "--model does not go with files of your own"),
+        (
+            ("run", "none.toml", "--model", "mine"),
+            "--model cannot be combined with files of your own",
+        ),
         (("run", "--cache-max", "20"), "--cache-max '20' is not a size; give one such as 20GB"),
         (("run", "--resume"), "no results in"),
         (("run", "--suite", "none.toml"), "no file none.toml"),
@@ -161,4 +167,4 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     results = store.create(tmp_path / "run-1.parquet", "{}")
     results.add([RECORD])
     said = cpufit("report", "run-1.parquet", "-o", "/dev/null/report.html", cwd=tmp_path)
-    assert "cannot write the report /dev/null/report.html" in said.mistake
+    assert "cannot write /dev/null/report.html" in said.mistake

@@ -111,8 +111,11 @@ def test_undecided_fails_where_warnings_are_errors(run: Callable[..., pytest.Run
         ('"gpt2", precision="int3", max_ttft_ms=5', "unknown precision 'int3'; did you mean *"),
         ('"fast.json", runtime="openvino", max_rss="1GB"', "openvino does not read fast.json; *"),
         ('"fast.json", max_rss="2 elephants"', "max_rss '2 elephants' is not a size; give one *"),
-        ('"fast.json", max_latency_ms="5"', "max_latency_ms='5' is no limit; give a number above*"),
-        ('"fast.json", max_latency_ms=float("nan")', "max_latency_ms=nan is no limit; *"),
+        (
+            '"fast.json", max_latency_ms="5"',
+            "max_latency_ms='5' is not a limit; give a number above*",
+        ),
+        ('"fast.json", max_latency_ms=float("nan")', "max_latency_ms=nan is not a limit; *"),
         ('"gpt2", max_latency_ms=5', "max_latency_ms: gpt2 writes token by token; give max_ttft*"),
         ('"yolov8n", max_ttft_ms=5', "max_ttft_ms: yolov8n writes no tokens; give max_latency_ms"),
         ('"gpt2", threads=0, max_ttft_ms=5', "threads=0 is out of range; give 1 to 1024"),

@@ -48,7 +48,7 @@ def test_update_and_check(folder: Path) -> None:
     assert "cpufit: page.md:1: stale\n" in said.err
     assert (folder / "page.md").read_text() == MARKED + END
     said = cpufit("table", "--update", "page.md", cwd=folder)
-    assert (said.code, said.out) == (0, "page.md:1: stale, written anew\n")
+    assert (said.code, said.out) == (0, "page.md:1: stale, updated\n")
     said = cpufit("table", "--update", "page.md", "--check", cwd=folder)
     assert (said.code, said.out) == (0, "1 table is as it should be\n")
     text = (folder / "page.md").read_text()
@@ -98,7 +98,7 @@ def test_compare_prints_and_writes_a_page(folder: Path) -> None:
         ),
         (
             ("compare", "run-1.parquet", "run-1.parquet", "--html", "/dev/null/c.html"),
-            "cannot write the report /dev/null/c.html",
+            "cannot write /dev/null/c.html",
         ),
     ],
 )

@@ -93,10 +93,10 @@ def test_counts_of_a_card_of_ones_own_are_computed(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("kv_heads = 2", "kv_heads = 3", "mine.decoder.heads: 4 is no multiple of kv_heads 3"),
-        ("kv_heads = 2", "kv_heads = 0", "mine.decoder.kv_heads: 0 is no size, give 1 to"),
+        ("kv_heads = 2", "kv_heads = 0", "mine.decoder.kv_heads: 0 is not a size, give 1 to"),
         ("head_dim = 16", "head_dim = 15", "mine.decoder.head_dim: 15 is odd, rotation needs"),
-        ("layers = 2", "layers = -2", "mine.decoder.layers: -2 is no size, give 1 to 1,000"),
-        ("layers = 2", "layers = 2000000000", "layers: 2000000000 is no size, give 1 to 1,000"),
+        ("layers = 2", "layers = -2", "mine.decoder.layers: -2 is not a size, give 1 to 1,000"),
+        ("layers = 2", "layers = 2000000000", "layers: 2000000000 is not a size, give 1 to 1,000"),
         ("vocab = 100", "vocab = 1e30", "mine.decoder.vocab"),
         ("layers = 2", 'layers = "two"', "mine.decoder.layers: "),
         ('"my notes"', '" "', "mine.source: is empty, say where the numbers come from"),
@@ -109,7 +109,7 @@ def test_counts_of_a_card_of_ones_own_are_computed(tmp_path: Path) -> None:
         ("[mine.decoder]", 'file = "x"\n[mine.decoder]', "mine.file: leave it out"),
         ("[mine.decoder]", 'name = "x"\n[mine.decoder]', "mine.name: is the table's own"),
         ("context = 64", "context = 64\nfused_ffn = true\ngated = false", "fused_ffn: joins gate"),
-        ("context = 64", "context = 64\nsliding_window = -1", "sliding_window: -1 is no number"),
+        ("context = 64", "context = 64\nsliding_window = -1", "sliding_window: -1 is not a number"),
         ("context = 64", "context = 64\nlowrank = 1", "mine.decoder.lowrank: 1 is no divisor"),
         ("context = 64", "context = 64\nnorm_eps = 0.0", "norm_eps: 0 is not above 0"),
         ("context = 64", "context = 64\nrope_base = nan", "rope_base: nan is not above 0"),
@@ -137,8 +137,8 @@ def test_a_decoder_that_cannot_be(tmp_path: Path, old: str, new: str, message: s
     [
         ("heads = 4", "heads = 3", "enc.encoder.hidden: 64 is no multiple of heads 3"),
         ("sequence = 32", "sequence = 65", "enc.encoder.sequence: 65 is more than positions 64"),
-        ("sequence = 32", "sequence = 0", "enc.encoder.sequence: 0 is no size"),
-        ("sequence = 32", "types = -1", "enc.encoder.types: -1 is no number of rows"),
+        ("sequence = 32", "sequence = 0", "enc.encoder.sequence: 0 is not a size"),
+        ("sequence = 32", "types = -1", "enc.encoder.types: -1 is not a number of rows"),
         ('family = "encoder"', 'family = "llm"', "enc.family: is 'llm', a card with encoder"),
     ],
 )

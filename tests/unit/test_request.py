@@ -125,7 +125,7 @@ def test_options_that_do_not_go_with_files(
     tmp_path: Path, model: bool, suite: str, selection: Selection, option: str
 ) -> None:
     files = _own(tmp_path, model=model)
-    with pytest.raises(UsageError, match=f"{option} does not go with files of your own"):
+    with pytest.raises(UsageError, match=f"{option} cannot be combined with files of your own"):
         resolve(Request(files=files, suite=(suite,), selection=selection))
 
 

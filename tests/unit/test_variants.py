@@ -173,9 +173,9 @@ def test_a_variant_can_have_another_size() -> None:
     ("name", "message"),
     [
         ("yolov8n?size=100", "yolov8n cannot take 100 x 100 pixels; use a multiple of 32"),
-        ("yolov8n?size=0", "'size=0' is no size; write yolov8n?size=320"),
-        ("yolov8n?width=320", "'width=320' is no size"),
-        ("yolov8n?", "'' is no size"),
+        ("yolov8n?size=0", "'size=0' is not a size; write yolov8n?size=320"),
+        ("yolov8n?width=320", "'width=320' is not a size"),
+        ("yolov8n?", "'' is not a size"),
         ("mistral-7b?size=320", "mistral-7b has no input size to choose; leave"),
         ("yolov8n@ffn60", "unknown variant 'ffn60' of yolov8n; known: prune5 to prune90"),
         ("yolov8n@prune99", "unknown variant 'prune99' of yolov8n"),

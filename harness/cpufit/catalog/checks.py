@@ -122,7 +122,7 @@ def _decoder(spec: Decoder) -> Problems:
     if spec.fused_ffn and not spec.gated:
         yield "fused_ffn", "joins gate and up projection, set gated = true or leave it out"
     if not 0 <= spec.sliding_window <= _LARGEST:
-        yield "sliding_window", f"{spec.sliding_window} is no number of tokens, give 0 for none"
+        yield "sliding_window", f"{spec.sliding_window} is not a number of tokens, give 0 for none"
     if spec.rope_scaling:
         yield from _scaling(spec.rope_scaling)
     yield from _lowrank(spec)
@@ -141,7 +141,7 @@ def _encoder(spec: Encoder) -> Problems:
     if spec.heads > 0 and spec.hidden % spec.heads:
         yield "hidden", f"{spec.hidden} is no multiple of heads {spec.heads}, make it one"
     if not 0 <= spec.types <= _LARGEST:
-        yield "types", f"{spec.types} is no number of rows, give 0 for none"
+        yield "types", f"{spec.types} is not a number of rows, give 0 for none"
     if spec.sequence > spec.positions:
         yield "sequence", f"{spec.sequence} is more than positions {spec.positions}, lower it"
     yield from _lowrank(spec)
@@ -160,7 +160,7 @@ def _sizes(spec: object, fields: str) -> Problems:
     for field in fields.split():
         value, most = getattr(spec, field), _MOST_LAYERS if field == "layers" else _LARGEST
         if not 1 <= value <= most:
-            yield field, f"{value} is no size, give 1 to {most:,}"
+            yield field, f"{value} is not a size, give 1 to {most:,}"
 
 
 def _positive(spec: object, fields: str) -> Problems:

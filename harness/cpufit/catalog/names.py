@@ -19,11 +19,11 @@ class Name(NamedTuple):
 
 
 def split(name: str) -> Name:
-    """Part a name; raise UsageError where what stands after '?' is no size."""
+    """Part a name; raise UsageError where what stands after '?' is not a size."""
     card, asked, option = name.partition("?")
     found = _SIZE.fullmatch(option)
     if asked and not found:
-        raise UsageError(f"{name!r}: {option!r} is no size", f"write {card}?size=320")
+        raise UsageError(f"{name!r}: {option!r} is not a size", f"write {card}?size=320")
     model, _, variant = card.partition("@")
     return Name(model, variant, int(found[1]) if found else 0)
 

@@ -124,7 +124,9 @@ def gate(
     _check_targets((junit, markdown, json), summary)
     screen, place = console(), flow.Place(output=Path(), cache=cache_folder(cache))
     if baseline is not None and max_minutes is not None:
-        raise UsageError("--max-minutes does not go with --baseline", "name fewer cells instead")
+        raise UsageError(
+            "--max-minutes cannot be combined with --baseline", "name fewer cells instead"
+        )
     limit_s = float("inf") if max_minutes is None else _seconds(max_minutes)
     start = time.monotonic()
     if baseline is not None:
@@ -217,7 +219,7 @@ def _setup(
     here = arms.here()
     if files is not None:
         if suite:
-            raise UsageError("--suite does not go with --against-model", "leave it away")
+            raise UsageError("--suite cannot be combined with --against-model", "leave it out")
         plans = tuple(
             resolve(replace(asked, files=(str(file.absolute()),))).with_margins(given)
             for file in files

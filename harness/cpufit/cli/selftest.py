@@ -24,7 +24,7 @@ def selftest(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:
-    """Hold the method against itself on this host: overhead, A/A, coverage, sensitivity, verdicts.
+    """Test the method itself on this host: overhead, A/A, coverage, sensitivity, verdicts.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def gate(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:
-    """Hold `cpufit gate` against itself: false alarms, what it finds, a hog, other tools' rules.
+    """Test `cpufit gate` itself: false alarms, what it finds, a hog, other tools' rules.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ def _documents(paths: Sequence[Path], check: bool) -> None:
             sys.exit(1)
     else:
         markers.update(found)
-        sys.stdout.write("".join(f"{one.words}, written anew\n" for one in wrong))
+        sys.stdout.write("".join(f"{one.words}, updated\n" for one in wrong))
     if count := len(found) - len(wrong):
         words = "1 table is as it" if count == 1 else f"{count} tables are as they"
         sys.stdout.write(f"{words} should be\n")

@@ -121,7 +121,7 @@ def resolve(request: Request) -> Plan:
     if request.files:
         _refuse_what_does_not_apply(request)
     elif request.inputs:
-        raise UsageError("--input is for model files of your own", "name one, or leave it away")
+        raise UsageError("--input is for model files of your own", "name one, or leave it out")
     named = [block for suite in suites for block in suite.cells]
     models = _catalog(request.selection, named)
     in_suites, why = expanded(named, models, flags())
@@ -209,7 +209,7 @@ def _refuse_what_does_not_apply(request: Request) -> None:
     ):
         if given:
             raise UsageError(
-                f"{option} does not go with files of your own: {reason}", "leave it away"
+                f"{option} cannot be combined with files of your own: {reason}", "leave it out"
             )
 
 
@@ -219,7 +219,7 @@ def _models_in(
     """Return the models of a file of cards, or that of a model file with what it says of itself."""
     if path.suffix.lower() == _CARDS:
         if inputs:
-            raise UsageError(f"--input is for model files, {path.name} has cards", "leave it away")
+            raise UsageError(f"--input is for model files, {path.name} has cards", "leave it out")
         return tuple((model, None) for model in read_cards(path).values())
     if not reading(path.suffix):
         endings = ", ".join((*suffixes(), _CARDS))

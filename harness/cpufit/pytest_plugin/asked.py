@@ -73,7 +73,7 @@ class Wanted:
 def parse(words: Sequence[object], keywords: Mapping[str, object], root: Path) -> Asked:
     """Read what a marker or a call says; a relative path is of `root`.
 
-    Raises UsageError for what does not exist or cannot be meant.
+    Raises UsageError for what does not exist or makes no sense.
     """
     given = dict(keywords)
     if words:

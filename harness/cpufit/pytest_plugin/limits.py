@@ -116,7 +116,7 @@ class Finding:
 
 
 def parse(words: Mapping[str, object]) -> tuple[Limit, ...]:
-    """Read a test's limits; raise UsageError for a name or a value that cannot be meant."""
+    """Read a test's limits; raise UsageError for a name or a value that makes no sense."""
     found = []
     for name, value in words.items():
         if name not in LIMITS:
@@ -125,7 +125,7 @@ def parse(words: Mapping[str, object]) -> tuple[Limit, ...]:
             value = parse_size(value, name)  # noqa: PLW2901 - the same, in bytes
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             example = "'2GB'" if LIMITS[name] in _BYTES else "a number above 0"
-            raise UsageError(f"{name}={value!r} is no limit", f"give {example}")
+            raise UsageError(f"{name}={value!r} is not a limit", f"give {example}")
         found.append(Limit(name=name, value=float(value)))
     return tuple(found)
 

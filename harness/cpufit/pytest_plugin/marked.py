@@ -156,7 +156,7 @@ _KEY = pytest.StashKey[_Session]()
 
 
 def check(item: pytest.Item) -> None:
-    """Fail a test whose marker cannot be meant."""
+    """Fail a test whose marker makes no sense."""
     for marker in item.iter_markers("cpufit"):
         try:
             _parse(marker, item)

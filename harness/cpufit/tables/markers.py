@@ -70,7 +70,7 @@ def examine(paths: Sequence[Path], confidence: float) -> list[Found]:
     """Make the tables of all files anew and say what is wrong with those that stand there.
 
     Writes nothing. Raises UsageError or DataError, naming file and line, for markers that do not
-    pair or cannot be meant, and where no file has any.
+    pair or makes no sense, and where no file has any.
     """
     once: dict[Path, Path] = {}
     for path in paths:  # under the first of its names

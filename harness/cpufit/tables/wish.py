@@ -36,7 +36,7 @@ class Wish:
 def of_words(
     results: Iterable[str], rows: str, columns: str, metric: str, where: Iterable[str]
 ) -> Wish:
-    """Read the words of the command line; raise UsageError where they cannot be meant."""
+    """Read the words of the command line; raise UsageError where they make no sense."""
     asked: dict[str, tuple[str, ...]] = {}
     for text in where:
         name, sign, values = text.partition("=")

@@ -69,7 +69,7 @@ def check_given(model: Model) -> None:
     """Raise UsageError for what is given of a file's inputs (`Model.inputs`) and cannot be."""
     file = Path(model.file)
     if file.suffix.lower() not in _SIZED:
-        raise UsageError(f"--input: {file.name} takes no inputs of its own", "leave it away")
+        raise UsageError(f"--input: {file.name} takes no inputs of its own", "leave it out")
     found = apart.look(file, model).built
     if isinstance(found, apart.Problem) and found.kind == UsageError.__name__:
         raise UsageError(f"{file.name}: {found.problem}", found.remedy)
