@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-# 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M.
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "q4_0"]
+# 'q4_0' is llama.cpp's plain 4-bit format, told apart from its usual 'int4', the mixture Q4_K_M;
+# 'int4_all' is ONNX Runtime's with a 4-bit embedding too, which its usual 'int4' has in float.
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4", "int4_all", "q4_0"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # from many bits to few
 
 
@@ -33,6 +34,7 @@ _ROWS: dict[Precision, Row] = {
     "bf16": Row(bits=16, lowest_cosine=0.999),
     "int8": Row(bits=8, lowest_cosine=0.99),
     "int4": Row(bits=4, lowest_cosine=0.8),
+    "int4_all": Row(bits=4, lowest_cosine=0.8),
     "q4_0": Row(bits=4, lowest_cosine=0.8),
 }
 

@@ -40,6 +40,7 @@ KEYS: tuple[tuple[str, Precision, str, str], ...] = (
     ("gemma-2b", "q4_0", "llama.cpp", "gemma-2b-q4_0-209722a7b896c3a3"),
     ("minigpt4-light", "int8", "llama.cpp", "minigpt4-light-int8-cbb031f60b9c840d"),
     ("phi-3-mini", "int8", "llama.cpp", "phi-3-mini-int8-5841fdffb95f54f1"),
+    ("phi-3-mini", "fp32", "onnxruntime", "phi-3-mini-fp32-fe02d9c582d6c16d"),
 )
 
 
@@ -61,6 +62,9 @@ CHANGED: tuple[tuple[str, Precision, str, str], ...] = (
     ("qwen2.5-0.5b", "int8", "openvino", "qwen2.5-0.5b-int8-a0aabe0cad2148ca"),
     ("qwen2.5-0.5b", "int4", "openvino", "qwen2.5-0.5b-int4-7c1331391370281f"),
     ("minigpt4-light", "int4", "openvino", "minigpt4-light-int4-6f2e3af103b7ddce"),
+    # Embeddings were rounded.
+    ("phi-3-mini", "int4", "onnxruntime", "phi-3-mini-int4-439ff9aa9bb48917"),
+    ("qwen2.5-0.5b", "int8", "onnxruntime", "qwen2.5-0.5b-int8-8321e09ccfab58d0"),
 )
 
 

@@ -155,8 +155,21 @@ def test_a_quantised_tensor_is_the_rounded_one(tmp_path: Path, bits: int) -> Non
 def test_a_tied_head_lies_in_the_file_once() -> None:
     found = places(decoder.plan(tiny(), "int4").graph)
     assert found["token_embd.codes.rows"] == found["token_embd.codes.blocks"]
-    apart = places(decoder.plan(tiny(tied=False), "int4").graph)
+    apart = places(decoder.plan(tiny(tied=False), "int4_all").graph)
     assert apart["token_embd.codes.rows"] != apart["output.codes.blocks"]
+
+
+def test_other_embeddings_are_float_by_default() -> None:
+    cases: tuple[tuple[Model, Precision], ...] = ((tiny(tied=False), "int4"), (tiny(), "int8"))
+    for model, precision in cases:
+        found = places(decoder.plan(model, precision).graph)
+        assert "token_embd.codes.rows" not in found
+        assert found["token_embd.weight"][1] == 4 * TINY.vocab * TINY.hidden
+
+
+def test_an_embedding_that_is_the_head_has_one_form(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="head is its embedding; use int4: both have 4"):
+        decoder.build(request(tiny(), "int4_all"), tmp_path)
 
 
 def test_arrays_start_on_pages_and_do_not_overlap() -> None:

@@ -57,7 +57,7 @@ def run(
     runtime
         Only these runtimes: llama.cpp, onnxruntime, openvino.
     precision
-        Only these: fp32, fp16, bf16, int8, int4, q4_0.
+        Only these: fp32, fp16, bf16, int8, int4, int4_all, q4_0.
     scenario
         Only these: any of 'cpufit list scenarios'.
     weights

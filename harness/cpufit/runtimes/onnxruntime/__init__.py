@@ -17,7 +17,11 @@ ENGINE = Engine(
     packages=("onnxruntime", "onnx"),
     extra="onnxruntime",
     builds=(
-        Build(families=("llm",), precisions=("int4", "int8", "fp32"), builder="onnx.decoder"),
+        Build(
+            families=("llm",),
+            precisions=("int4", "int4_all", "int8", "fp32"),
+            builder="onnx.decoder",
+        ),
         Build(families=_GRAPHS, precisions=("fp32", "int8"), builder="onnx.graphs"),
         Build(
             families=("vision",),

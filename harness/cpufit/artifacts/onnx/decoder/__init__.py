@@ -31,13 +31,23 @@ if TYPE_CHECKING:
     from cpufit.schema import Model, Order
     from cpufit.schema.shapes import Decoder
 
-__all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "plan", "scratch_bytes"]
+__all__ = [
+    "NAME",
+    "VERSION",
+    "build",
+    "estimate_bytes",
+    "packages",
+    "plan",
+    "scratch_bytes",
+    "version_of",
+]
 
 NAME = "cpufit.artifacts.onnx_decoder"
 VERSION = 1
+_FLOAT_TABLE_VERSION = 2  # of forms that had their embedding rounded once
 
 _OPSET, _IR_VERSION = 23, 11  # the first with RMSNormalization
-_BITS: dict[Precision, int] = {"int4": 4, "int8": 8, "fp32": FLOAT_BITS}
+_BITS: dict[Precision, int] = {"int4": 4, "int4_all": 4, "int8": 8, "fp32": FLOAT_BITS}
 _FORMATS = {
     4: "MatMulNBits int4, blocks of 32, symmetric, int8 products",
     8: "MatMulNBits int8, blocks of 32, symmetric, int8 products",
@@ -57,8 +67,8 @@ class Plan:
 def plan(model: Model, precision: Precision) -> Plan:
     """Lay a model out without writing anything; raise UnsupportedError where that cannot be."""
     decoder, bits = _decoder(model), _bits(precision)
-    weights = Weights(model.name)
-    emitter = OnnxEmitter(weights, decoder, bits, sees=model.sense is not None)
+    weights, table_bits = Weights(model.name), _table_bits(decoder, precision)
+    emitter = OnnxEmitter(weights, decoder, bits, table_bits, sees=model.sense is not None)
     logits(emitter, decoder)
     graph = helper.make_graph(
         emitter.graph.nodes,
@@ -93,7 +103,7 @@ def build(order: Order, folder: Path) -> Built:
     return Built(
         file=file,
         parameters=planned.weights.parameters + (sense.parameters if sense else 0),
-        format=_FORMATS[_bits(order.precision)],
+        format=_format(decoder, order.precision),
         recipe=_recipe(decoder) + (f"; sense: {sense.recipe}" if sense else ""),
         inputs=sense.inputs if sense else (),
         kv_bytes_per_token=2 * decoder.kv_bytes_per_token,  # float32, not float16
@@ -106,6 +116,13 @@ def _sense(order: Order, folder: Path) -> Built | None:
         return None
     precision: Precision = "fp32" if order.precision == "fp32" else "int8"
     return graphs.build(replace(order, precision=precision), folder)
+
+
+def version_of(order: Order) -> int:
+    """Return the version of its bytes."""
+    decoder = _decoder(order.model)
+    changed = order.precision == "int8" or (order.precision == "int4" and not decoder.tied)
+    return _FLOAT_TABLE_VERSION if changed else VERSION
 
 
 def estimate_bytes(order: Order) -> int:
@@ -128,8 +145,9 @@ def _recipe(decoder: Decoder) -> str:
     """Say how the file was made, and what of the architecture it cuts short."""
     text = (
         f"ONNX opset {_OPSET}, IR {_IR_VERSION}, onnx {version('onnx')}; synthetic weights seeded "
-        "by the names of model and tensor; embedding and head rounded like the other matrices, "
-        "biases, norms and positions float32; GroupQueryAttention, float32 keys and values"
+        "by the names of model and tensor; head rounded like the other matrices, biases, norms "
+        "and positions float32; GroupQueryAttention, float32 keys and values; logits of the last "
+        "token alone, as onnxruntime-genai's builder makes them with prune_lm_head=true"
     )
     cut = longest(decoder) < decoder.context
     return f"{text}; tables of {longest(decoder)} positions" if cut else text
@@ -147,3 +165,22 @@ def _bits(precision: Precision) -> int:
             f"no ONNX language models at {precision}", f"available: {', '.join(_BITS)}"
         )
     return _BITS[precision]
+
+
+def _table_bits(decoder: Decoder, precision: Precision) -> int:
+    """Return the bits of the embedding's weights.
+
+    In the default forms of onnxruntime-genai's builder it is float32, but for a tied one of int4.
+    """
+    if precision == "int4_all" and decoder.tied:
+        raise UnsupportedError(
+            "no int4_all of a model whose head is its embedding", "use int4: both have 4 bits there"
+        )
+    shared = precision == "int4" and decoder.tied
+    return _bits(precision) if shared or precision == "int4_all" else FLOAT_BITS
+
+
+def _format(decoder: Decoder, precision: Precision) -> str:
+    bits, table_bits = _bits(precision), _table_bits(decoder, precision)
+    kept = "" if bits == table_bits else "; embedding fp32"
+    return _FORMATS[bits] + kept

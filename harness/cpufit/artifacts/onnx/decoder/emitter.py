@@ -39,12 +39,15 @@ def longest(decoder: Decoder) -> int:
 
 
 class OnnxEmitter:
-    """Writes nodes; a value is the name of a tensor. `bits` of a weight are 4, 8 or FLOAT_BITS."""
+    """Writes nodes; a value is the name of a tensor. `bits` of a weight are 4, 8 or FLOAT_BITS.
+
+    `table_bits` are those of the embedding's.
+    """
 
     stacks = True
 
     def __init__(
-        self, weights: Weights, decoder: Decoder, bits: int, *, sees: bool = False
+        self, weights: Weights, decoder: Decoder, bits: int, table_bits: int, *, sees: bool = False
     ) -> None:
         self.graph = Nodes()
         self.inputs = [_integers("input_ids", *_TOKENS)]
@@ -57,6 +60,7 @@ class OnnxEmitter:
         if decoder.position == "learned" or decoder.qk_norm:
             self.inputs.append(_integers("position_ids", *_TOKENS))
         self._weights, self._decoder, self._bits = weights, decoder, bits
+        self._table_bits = table_bits
         self._lengths = self._read_mask()
 
     def embedding(self, table: Tensor) -> str:
@@ -67,17 +71,18 @@ class OnnxEmitter:
         return self.graph.add("Concat", [IMAGE_ROWS, words], "embedding", axis=1)
 
     def _look_up(self, table: Tensor, name: str) -> str:
-        """Look up rows, of the quantised table where weights are quantised."""
-        if self._bits == FLOAT_BITS:
+        """Look up rows, of the quantised table where it is quantised."""
+        bits = self._table_bits
+        if bits == FLOAT_BITS:
             return self.graph.add("Gather", [self._floats([table]), "input_ids"], name)
         width, rows = table.shape
-        codes = self._codes([table], [rows, width * self._bits // 8], "rows")
+        codes = self._codes([table], [rows, width * bits // 8], "rows", bits)
         return self.graph.add(
             "GatherBlockQuantized",
-            [codes, "input_ids", self._scales([table])],
+            [codes, "input_ids", self._scales([table], bits)],
             name,
             domain=MICROSOFT,
-            bits=self._bits,
+            bits=bits,
             block_size=BLOCK,
             gather_axis=0,
             quantize_axis=1,
@@ -183,10 +188,12 @@ class OnnxEmitter:
 
     def _quantised(self, x: str, weights: Sequence[Tensor], bias: list[str], name: str) -> str:
         width, rows = weights[0].shape[0], sum(tensor.shape[1] for tensor in weights)
-        codes = self._codes(weights, [rows, width // BLOCK, BLOCK * self._bits // 8], "blocks")
+        codes = self._codes(
+            weights, [rows, width // BLOCK, BLOCK * self._bits // 8], "blocks", self._bits
+        )
         return self.graph.add(
             "MatMulNBits",
-            [x, codes, self._scales(weights), *(["", "", *bias] if bias else [])],
+            [x, codes, self._scales(weights, self._bits), *(["", "", *bias] if bias else [])],
             name,
             domain=MICROSOFT,
             K=width,
@@ -241,13 +248,13 @@ class OnnxEmitter:
         shape = [sum(tensor.shape[-1] for tensor in tensors), *tensors[0].shape[-2::-1]]
         return self._weights.place(f"{_stem(tensors)}.{tensors[0].suffix}", tensors, FLOATS, shape)
 
-    def _codes(self, tensors: Sequence[Tensor], shape: list[int], layout: str) -> str:
-        plane = CODES[self._bits]
-        return self._weights.place(f"{_stem(tensors)}.codes.{layout}", tensors, plane, shape)
+    def _codes(self, tensors: Sequence[Tensor], shape: list[int], layout: str, bits: int) -> str:
+        name = f"{_stem(tensors)}.codes.{layout}"
+        return self._weights.place(name, tensors, CODES[bits], shape)
 
-    def _scales(self, tensors: Sequence[Tensor]) -> str:
+    def _scales(self, tensors: Sequence[Tensor], bits: int) -> str:
         shape = [sum(tensor.shape[1] for tensor in tensors), tensors[0].shape[0] // BLOCK]
-        return self._weights.place(f"{_stem(tensors)}.scales", tensors, SCALES[self._bits], shape)
+        return self._weights.place(f"{_stem(tensors)}.scales", tensors, SCALES[bits], shape)
 
     def _integer(self, name: str, value: int | list[int]) -> str:
         return self.graph.constant(name, np.array(value, np.int64))
