@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import cpufit
+from cpufit.artifacts import storage
 from cpufit.errors import DataError, UsageError
 from cpufit.run.child import Interpreter
 from cpufit.run.gate import arms
@@ -72,3 +74,23 @@ def test_every_python_that_is_started_shuns_the_current_folder() -> None:
     }
     assert len({name for name, _ in found}) >= 6
     assert {word for _, word in found} == {'"-P"'}
+
+
+def test_an_environment_that_another_user_planted_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    (tmp_path / storage.ENVIRONMENTS).mkdir()
+    with pytest.raises(DataError, match="belongs to another user"):
+        arms.other("onnxruntime==1.30.0", tmp_path)
+    (tmp_path / "links").mkdir()
+    with pytest.raises(DataError, match="belongs to another user"):
+        arms.other(sys.executable, tmp_path)
+
+
+def test_what_leads_to_cpufit_leads_nowhere_else(tmp_path: Path) -> None:
+    link = arms._path_for_others(tmp_path) / "cpufit"
+    link.unlink()
+    link.symlink_to(tmp_path)
+    assert arms._path_for_others(tmp_path) == link.parent
+    assert link.readlink() == Path(cpufit.__file__).parent

@@ -302,7 +302,8 @@ def _described(folder: Path) -> tuple[str, str, str]:
         return folder.name, "", "fetched"
     if kind == ENVIRONMENTS:
         with suppress(OSError, UnicodeError):
-            return (folder / MARK).read_text(encoding="utf-8"), "", "environment"
+            made_for = (folder / MARK).read_text(encoding="utf-8")
+            return made_for or folder.name, "", "environment"
         return folder.name, "", ""
     card = read_card(folder)
     model, precision = card.key.rsplit("-", 2)[:2] if card else (folder.name, "")
