@@ -17,6 +17,9 @@ MARGINS: Margins = {
     "instructions": 0.01,
     "numerics": 0.005,
 }
+# Facts that may be left out, where the arms shall differ in them: 'numerics=any'.
+LEFT_OUT: tuple[Kind, ...] = ("size", "numerics")
+ANY = 1e9  # their margin then; finite, since JSON has no infinity
 _LEAST, _MOST = 0.001, 1.0
 RANGE = f"give {_LEAST:.1%} to {_MOST:.0%}"
 

@@ -104,6 +104,27 @@ def test_a_run_of_nothing_but_what_cannot_be(tmp_path: Path) -> None:
     assert "nothing was measured: unsupported: scenario caption is for models" in said.mistake
 
 
+@pytest.mark.onnxruntime
+def test_what_goes_in_and_what_comes_out_is_told(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["n"], ["zeros"]),
+         helper.make_node("Log", ["zeros"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("n", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "m.onnx")
+    words = ("run", "m.onnx", "--runtime", "onnxruntime", "--scenario", "memory", "-o", "o")
+    said = cpufit(*words, "--input", "n=9", "--cache", "cache", cwd=tmp_path)
+    assert said.code == 0, said
+    (record,) = store.read([store.newest(tmp_path / "o")])
+    assert record.cell.id.startswith("m?n=9:real/")
+    assert "output y: 9 of 9 numbers are NaN or infinite" in record.outcome.notes
+    assert record.artifact is not None
+    assert record.artifact.inputs[0].fill == "values:9"
+
+
 def test_an_image_of_the_wrong_layout(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"])],

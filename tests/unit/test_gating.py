@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit import analysis, config
+from cpufit.cli.gate import parse_margins
+from cpufit.errors import UsageError
 from cpufit.gating import baseline, rule, verdict
 from cpufit.gating.pairs import PEAK, Facts, Pair, Trial, kind_of, settled, values_of
 from cpufit.margins import MARGINS
@@ -140,6 +142,18 @@ def test_sizes_and_cosines_are_exact() -> None:
     assert found.judged[verdict.SIZE].verdict == "regression"
     assert found.judged[verdict.COSINE].verdict == "regression"
     assert found.judged[verdict.COSINE].ratio == pytest.approx(0.98 / 0.999)
+
+
+def test_files_of_other_weights_are_compared_by_speed_alone() -> None:
+    before, after = Facts(size_bytes=100, cosine=1.0), Facts(size_bytes=100, cosine=-0.1)
+    other = replace(trial(noise(1, 10)), before=before, after=after)
+    found = verdict.judge(other, 3).judged[verdict.COSINE]
+    assert found.verdict == "regression"
+    (words,) = [word for word in found.why.split() if word.startswith("numerics=")]
+    speed = replace(other, margins={**MARGINS, **parse_margins([words])})
+    assert verdict.COSINE not in verdict.judge(speed, 3).judged
+    with pytest.raises(UsageError, match="only size and numerics can be left out"):
+        parse_margins(["time=any"])
 
 
 def test_the_promise_holds() -> None:

@@ -17,7 +17,7 @@ from cpufit.artifacts.routes import order_of
 from cpufit.catalog import load_models, pick
 from cpufit.config import load_settings
 from cpufit.errors import UnavailableError
-from cpufit.measuring import numerics
+from cpufit.measuring import finite, numerics
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import parameters
 from cpufit.plan.request import Plan
@@ -70,6 +70,17 @@ def test_a_cosine_lies_between_minus_one_and_one(x: Array, y: Array) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
 def test_what_points_nowhere_is_as_far_as_can_be(bad: float) -> None:
     assert numerics.cosine(np.array([bad, bad]), np.array([1.0, 2.0])) == 0.0
+
+
+def test_what_is_no_number_is_said_and_left_out() -> None:
+    one = np.array([1.0, np.nan, 2.0])
+    assert numerics.cosine(one, one) == pytest.approx(1)
+    assert numerics.cosine(one, np.array([1.0, 5.0, 2.0])) == 0.0
+    outputs = {"y": one, "ids": np.arange(3), "z": np.array([np.inf, 0], np.float16)}
+    assert finite.remarks(outputs) == (
+        "output y: 1 of 3 numbers are NaN or infinite",
+        "output z: 1 of 2 numbers are NaN or infinite",
+    )
 
 
 def test_float16_outputs_do_not_overflow() -> None:

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from cpufit.cli.options import Many, Words, cache_folder, console, recovered
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.files import append, save, try_out
+from cpufit.units import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +90,8 @@ def gate(
         Thread counts; one per usable physical core by default.
     margin
         How much worse may be: 'time=3%' 'memory=1%'; likewise load, size, energy, instructions,
-        numerics.
+        numerics. 'numerics=any' compares the speed of files with other weights, whatever they
+        answer; likewise 'size=any'.
     max_minutes
         Stop then; what is not decided is inconclusive.
     junit
@@ -174,8 +176,12 @@ def parse_margins(words: Sequence[str]) -> Margins:
 
 
 def _share(word: str, text: str) -> float:
-    from cpufit.margins import RANGE, judgeable
+    from cpufit.margins import ANY, LEFT_OUT, RANGE, judgeable
 
+    if text == "any":
+        if word.partition("=")[0] in LEFT_OUT:
+            return ANY
+        raise UsageError(f"--margin {word}: only {listed(LEFT_OUT)} can be left out", RANGE)
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

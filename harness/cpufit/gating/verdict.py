@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from cpufit.gating import rule
 from cpufit.gating.pairs import kind_of
 from cpufit.gating.rule import Judged
+from cpufit.margins import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ Word = Literal["regression", "missing", "inconclusive", "improvement", "same"]
 SIZE, COSINE, PAIRS = "file size", "cosine", "pairs"
 _WORST_FIRST: tuple[Word, ...] = ("regression", "missing", "inconclusive", "improvement", "same")
 EXIT_CODES: Mapping[Word, int] = {"regression": 1, "missing": 4, "inconclusive": 3}
+_OTHER_WEIGHTS = "exact; where other weights are meant, --margin numerics=any compares speed alone"
 _MOST_DISTURBED = 0.5  # of all pairs, before asking for more is hopeless
 
 
@@ -108,13 +110,15 @@ def _stages(trial: Trial, name: str) -> tuple[Logs, Logs]:
 def facts(before: Facts, after: Facts, margins: Margins) -> dict[str, Judged]:
     """Judge what is exact: file sizes, and how near outputs are to float32's."""
     found = {}
-    if before.size_bytes and after.size_bytes:
+    if before.size_bytes and after.size_bytes and margins["size"] < ANY:
         ratio = after.size_bytes / before.size_bytes
         found[SIZE] = exact(ratio, ratio, margins["size"])
-    if before.cosine is not None and after.cosine is not None:
+    if before.cosine is not None and after.cosine is not None and margins["numerics"] < ANY:
         lost = before.cosine / after.cosine if after.cosine > 0 else inf
         ratio = after.cosine / before.cosine if before.cosine else 1.0
         found[COSINE] = exact(ratio, lost, margins["numerics"])
+        if found[COSINE].verdict == "regression" and before.cosine == 1.0:  # beside itself
+            found[COSINE] = replace(found[COSINE], why=_OTHER_WEIGHTS)
     return found
 
 

@@ -58,6 +58,7 @@ def measure(
             )
             disturbed = noise.difference(quiet, noise.snapshot())
             watch.look()
+            odd = _odd(session) if real else ()
             say("unloading")
     return Outcome(
         status="ok",
@@ -77,8 +78,16 @@ def measure(
             *disturbance.remarks(disturbed),
             *job.artifact.notes,
             *session.notes,
+            *odd,
         ),
     )
+
+
+def _odd(session: Session) -> tuple[str, ...]:
+    """Return notes on the last outputs; their copies must not count as memory."""
+    from cpufit.measuring import finite
+
+    return finite.remarks(session.outputs())
 
 
 def _loaded(job: Measure, runtime: Runtime, options: LoadOptions) -> tuple[Session, int]:

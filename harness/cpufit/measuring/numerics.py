@@ -20,6 +20,7 @@ from cpufit import units
 from cpufit.artifacts import cache
 from cpufit.artifacts.routes import order_of, route_of
 from cpufit.errors import DataError, UnsupportedError
+from cpufit.measuring import finite
 from cpufit.networks.decoder.reference import reference_logits
 from cpufit.networks.decoder.tensors import macs_per_token, parameters
 from cpufit.runtimes import engine_of, load_runtime
@@ -85,8 +86,15 @@ def sample(model: Model) -> Model:
 
 
 def cosine(one: Array, other: Array) -> float:
-    """Return the cosine between two arrays as vectors; 0 where one is zero or not finite."""
+    """Return the cosine between two arrays as vectors; 0 where one is zero.
+
+    Only what is finite counts; where that is not the same in both the cosine is 0 as well.
+    """
     x, y = (np.ravel(array).astype(np.float64) for array in (one, other))
+    known = np.isfinite(x)
+    if not np.array_equal(known, np.isfinite(y)):
+        return 0.0
+    x, y = x[known], y[known]
     length = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / length if np.isfinite(length) and length else 0.0
 
@@ -175,7 +183,7 @@ def _check_whole(cell: Cell, model: Model, artifact: Artifact, root: Path) -> Nu
         raise DataError(f"no output of {', '.join(found)} is one of {', '.join(exact)}")
     return Numerics(
         cosine=cosine(_joined(found, names), _joined(exact, names)),
-        what=f"outputs of the whole model, against float32 on {runtime}",
+        what=f"outputs of the whole model, against float32 on {runtime}{_odd(found, exact)}",
     )
 
 
@@ -193,8 +201,14 @@ def between(cell: Cell, artifact: Artifact, reference: Artifact) -> Numerics:
         raise DataError("the two models have other outputs", "their numbers are not compared")
     return Numerics(
         cosine=cosine(_joined(one, names), _joined(other, names)),
-        what=f"outputs of the one file, against the other's, on {cell.runtime}",
+        what=f"outputs of the one file, against the other's, on {cell.runtime}{_odd(one, other)}",
     )
+
+
+def _odd(*sides: Mapping[str, Array]) -> str:
+    """Say where outputs hold NaN or infinity, which no cosine counts."""
+    words = dict.fromkeys(word for outputs in sides for word in finite.remarks(outputs))
+    return "".join(f"; {word}" for word in words)
 
 
 def _step(model: Model) -> Step:

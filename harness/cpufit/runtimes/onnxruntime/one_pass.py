@@ -54,10 +54,10 @@ class OnnxPassSession(Stepping):
         return self._inputs
 
     def outputs(self) -> dict[str, Array]:
-        """Return copies of the last pass's outputs by name."""
-        names = [output.name for output in self._session.get_outputs()]
-        arrays = self._binding.copy_outputs_to_cpu()
-        return dict(zip(names, arrays, strict=True))
+        """Return copies of the last pass's outputs by name, of those that are tensors."""
+        names = (output.name for output in self._session.get_outputs())
+        values = zip(names, self._binding.get_outputs(), strict=True)
+        return {name: value.numpy() for name, value in values if value.is_tensor()}
 
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""
