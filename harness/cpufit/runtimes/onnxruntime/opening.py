@@ -139,7 +139,7 @@ def _remedy(error: Exception, for_sizes: str) -> str:
     if "not a registered" in text or "No Op registered" in text:
         return "export the model without custom operators"
     if "ShapeInferenceError" in text or "invalid dimensions" in text:
-        return for_sizes or "export it anew: its own sizes do not fit one another"
+        return for_sizes or "the sizes of its open axes do not fit: export it with fixed ones"
     if isinstance(error, native.InvalidProtobuf) or "No graph" in text:
         return "the file is damaged or not ONNX: copy or export it again"
     return ""

@@ -130,7 +130,7 @@ def _remedy(error: Exception, for_sizes: str) -> str:
     if "bin file" in text:
         return "put the whole .bin file of the same name beside the .xml"
     if "shape" in text.lower():
-        return for_sizes or "export it anew: its own sizes do not fit one another"
+        return for_sizes or "the sizes of its open axes do not fit: export it with fixed ones"
     if "can't be parsed" in text or "Unable to read" in text:
         return "the file is damaged or not a model: copy or export it again"
     return ""
