@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cpufit.catalog import load_models
 from cpufit.errors import UnsupportedError
 from cpufit.measuring import camera
+from cpufit.schema import Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +106,33 @@ def test_scores_of_yolov5_count_as_far_as_there_is_an_object() -> None:
     found = np.asarray(stages.after())
     assert found[0, 4] == pytest.approx(0.4)
     assert found[0, 5] == 79
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "highest"),
+    [
+        ((1, 3, 48, 320), np.float32, 1.0),
+        ((2, 64, 96, 3), np.uint8, 255),
+        ((1, 1, 32, 32), np.float16, 1.0),
+    ],
+)
+def test_the_whole_frame_goes_into_a_file_of_the_users(
+    shape: tuple[int, ...], dtype: type, highest: float
+) -> None:
+    target: Array = np.zeros(shape, dtype)
+    answer = np.ones(3)
+    session = Session({"mask": np.ones((1, 8)), "x": target}, {"y": answer})
+    own = Model(
+        name="m", title="m", family="vision", parameters=0, macs=0, source="t", file="m.onnx"
+    )
+    stages = camera.around(own, session)  # type: ignore[arg-type]
+    stages.before()
+    assert 0 <= target.min() < target.max() <= highest
+    assert target.std() > highest / 20
+    assert stages.after() == {"y": answer}
+    assert "not interpreted" in stages.notes[0]
+    with pytest.raises(UnsupportedError, match="looks at no camera frames"):
+        camera.around(own, Session({"ids": np.ones((1, 8))}, {}))  # type: ignore[arg-type]
 
 
 def test_a_model_without_pictures_is_told_so() -> None:

@@ -38,6 +38,7 @@ _MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)  # of Image
 _STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
 _BEST = 5  # classes named
 _CANDIDATES = 300
+_PICTURE_AXES, _COLOURS = 4, (1, 3)
 _OVERLAP = 0.45
 
 
@@ -46,11 +47,14 @@ class Surroundings(NamedTuple):
 
     before: Callable[[], None]
     after: Callable[[], object]
+    notes: tuple[str, ...] = ()
 
 
 def around(model: Model, session: Session) -> Surroundings:
     """Return the stages of a model's frames; raise UnsupportedError where it looks at none."""
     inputs = session.inputs()
+    if model.file and (picture := _picture(inputs)):
+        return _of_file(session, *picture)
     if model.vision is None or "images" not in inputs:
         raise UnsupportedError(
             f"{model.name} looks at no camera frames", "measure it with --scenario latency"
@@ -60,6 +64,25 @@ def around(model: Model, session: Session) -> Surroundings:
     return Surroundings(
         before=partial(fill, frame, target[0]),
         after=lambda: _ANSWERS[spec.answer](session.outputs(), spec),
+    )
+
+
+def _picture(inputs: Mapping[str, Array]) -> tuple[str, int] | None:
+    """Return the first input that takes a picture, and the axis of its colours; None for none."""
+    for name, array in inputs.items():
+        for axis in (1, 3):
+            if array.ndim == _PICTURE_AXES and array.shape[axis] in _COLOURS:
+                return name, axis
+    return None
+
+
+def _of_file(session: Session, name: str, colours: int) -> Surroundings:
+    """Return the stages of a user's own file, which does not say what its outputs mean."""
+    target = session.inputs()[name]
+    return Surroundings(
+        before=partial(_scaled_input, draw_frame(), target, colours),
+        after=session.outputs,
+        notes=(f"the frame is scaled to input {name}; outputs are read, but not interpreted",),
     )
 
 
@@ -83,6 +106,16 @@ def _classifier_input(frame: Pixels, target: Floats) -> None:
     np.divide(planes, 255, out=target)
     target -= _MEAN
     target /= _STD
+
+
+def _scaled_input(frame: Pixels, target: Array, colours: int) -> None:
+    """Scale the whole frame to the input's size: pixels as they are, or 0 to 1 as floats."""
+    high, wide = (size for axis, size in enumerate(target.shape) if axis not in (0, colours))
+    image = Image.fromarray(frame).convert("L" if target.shape[colours] == 1 else "RGB")
+    small = np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR))
+    pixels = small.reshape(high, wide, -1)
+    planes = pixels.transpose(2, 0, 1) if colours == 1 else pixels
+    target[...] = planes if target.dtype.kind in "iu" else planes / np.float32(255)
 
 
 def _detector_input(frame: Pixels, target: Floats) -> None:

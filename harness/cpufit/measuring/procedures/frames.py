@@ -29,7 +29,7 @@ class Frames(Procedure):
     def check(self, scenario: Scenario, model: Model) -> None:
         """Raise UnsupportedError where a model looks at no frames."""
         super().check(scenario, model)
-        if not model.vision:
+        if not model.vision and not model.file:  # of a file its inputs tell, once it is loaded
             raise UnsupportedError(
                 f"{model.name} looks at no camera frames", "measure it with --scenario latency"
             )
@@ -45,7 +45,7 @@ class Frames(Procedure):
             measured = timed([whole_frame(stages)], bench)
         else:
             measured = time_frames(stages, bench.budget, bench.clock, bench.say)
-        return replace(measured, notes=(camera.DESCRIPTION,))
+        return replace(measured, notes=(camera.DESCRIPTION, *around.notes))
 
 
 def time_frames(
