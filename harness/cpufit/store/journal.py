@@ -24,12 +24,12 @@ import uuid
 import weakref
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from cpufit import files
 from cpufit.errors import DataError
@@ -43,8 +43,21 @@ if TYPE_CHECKING:
 SUFFIX = ".journal"
 _MAGIC = b"cpufit journal 1\n"
 _ENTRY = struct.Struct("<II")
+_MOST_ENTRY = 1 << 28  # bytes; beyond, a hole of a sparse file would fill the memory
 _RECORD = TypeAdapter(Record)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # such as on a FAT stick
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a journal says of itself."""
+
+    id: str
+    schema_version: int
+    request: str
+
+
+_HEAD = TypeAdapter(_Head)
 
 
 @dataclass
@@ -86,8 +99,12 @@ class Journal:
         self._end += len(data)
 
     def records(self) -> Iterator[Record]:
-        """Yield all records that are whole."""
-        return (sane(_RECORD.validate_json(payload)) for payload, _ in self._entries())
+        """Yield all records that are whole; raise DataError where one was not written by cpufit."""
+        for payload, _ in self._entries():
+            try:
+                yield sane(_RECORD.validate_json(payload))
+            except ValidationError as error:
+                raise _damaged(self.path, "a record of it is none") from error
 
     def torn(self) -> bool:
         """Say whether a last record is not whole; without a lock it may be just being written."""
@@ -161,10 +178,17 @@ def _head(handle: int, path: Path) -> tuple[dict[str, Any], int]:
         )
     payload, start = next(_entries(handle, len(_MAGIC)), (b"", 0))
     if not payload:
-        raise DataError(f"{path} is damaged: its head is not whole", "move it away")
-    head = json.loads(payload)
-    migrations.check(path, head["schema_version"])
-    return head, start
+        raise _damaged(path, "its head is not whole")
+    try:
+        head = _HEAD.validate_json(payload)
+    except ValidationError as error:
+        raise _damaged(path, "its head is none") from error
+    migrations.check(path, head.schema_version)
+    return asdict(head), start
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged: {why}", "move it away")
 
 
 def _name(temporary: Path, path: Path) -> None:
@@ -202,7 +226,7 @@ def _entries(handle: int, start: int) -> Iterator[tuple[bytes, int]]:
         while len(head := file.read(_ENTRY.size)) == _ENTRY.size:
             length, checksum = _ENTRY.unpack(head)
             # Zeros, as a file system may leave them for what it had no time to write, are no entry.
-            if not 0 < length <= os.fstat(handle).st_size - file.tell():
+            if not 0 < length <= min(_MOST_ENTRY, os.fstat(handle).st_size - file.tell()):
                 return
             payload = file.read(length)
             if zlib.crc32(payload) != checksum:

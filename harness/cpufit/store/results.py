@@ -20,6 +20,7 @@ from cpufit.errors import DataError
 from cpufit.schema import SCHEMA_VERSION
 from cpufit.store import migrations, rows
 from cpufit.store.sane import sane
+from cpufit.units import MIB, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,13 @@ _VERSION_KEY = b"cpufit_schema_version"
 _REQUEST_KEY = b"cpufit_request"
 _JOURNAL_KEY = b"cpufit_journal"
 _PIECE = 128  # records that are held at once
+_MOST_LEAVES = 1000  # columns, of which cpufit writes 81
+# What a file may come to in memory: so much, and so many times its own bytes. One that says more
+# was made to fill the memory. Of what cpufit writes a value takes 3 bytes, text about its length.
+_MOST_TEXT, _TEXT_A_BYTE = 64 * MIB, 16
+_MOST_VALUES, _VALUES_A_BYTE = 2_000_000, 16
+_MOST_ROWS = 50_000_000
+_MOST_RECORDS, _BYTES_A_RECORD = 20_000, 50  # as objects, of 10 kB each; cpufit's are 600 in a file
 
 
 def write(file: IO[bytes], tables: Iterable[pa.Table], request: str, journal: str) -> None:
@@ -59,6 +67,7 @@ class Parquet:
     def __init__(self, path: Path, source: pa.NativeFile) -> None:
         self._path, self._source = path, source
         self._file = pq.ParquetFile(source, page_checksum_verification=True)
+        _check_bounds(path, self._file.metadata, source.size())
         metadata = self._file.schema_arrow.metadata or {}
         self._version = int(metadata.get(_VERSION_KEY, b"0"))
         if not self._version:
@@ -70,6 +79,8 @@ class Parquet:
     def records(self) -> Iterator[Record]:
         """Yield all records, few of them in memory."""
         absent = migrations.absent(self._version)
+        if self._file.metadata.num_rows > _MOST_RECORDS + self._source.size() // _BYTES_A_RECORD:
+            raise _absurd(self._path, f"{self._file.metadata.num_rows:,} records")
         with _readable(self._path):
             for index in range(self._file.num_row_groups):
                 for piece in self._row_group(index).to_batches(_PIECE):
@@ -118,6 +129,31 @@ class Parquet:
             metadata=self._file.metadata,
             page_checksum_verification=True,
         )
+
+
+def _check_bounds(path: Path, said: pq.FileMetaData, size_bytes: int) -> None:
+    """Raise DataError where a file says it holds far more than its bytes; nothing was read yet."""
+    if said.num_columns > _MOST_LEAVES or said.num_rows > _MOST_ROWS:
+        raise _absurd(path, f"{said.num_rows:,} rows of {said.num_columns:,} columns")
+    listed, text_bytes = 0, 0  # values of lists; what stands once a row is dealt with as rows are
+    for index in range(said.num_row_groups):
+        group = said.row_group(index)
+        for place in range(said.num_columns):
+            column = group.column(place)
+            listed += max(0, column.num_values - group.num_rows)
+            if column.physical_type == "BYTE_ARRAY":
+                text_bytes += column.total_uncompressed_size
+    if listed > _MOST_VALUES + _VALUES_A_BYTE * size_bytes:
+        raise _absurd(path, f"{listed:,} values")
+    if text_bytes > _MOST_TEXT + _TEXT_A_BYTE * size_bytes:
+        raise _absurd(path, f"{size(text_bytes)} of text")
+
+
+def _absurd(path: Path, what: str) -> DataError:
+    held = size(path.stat().st_size) if path.exists() else "a few bytes"
+    return DataError(
+        f"{path} says that its {held} hold {what}", "it is damaged or hostile: move it away"
+    )
 
 
 @contextmanager
