@@ -65,15 +65,21 @@ WHOLE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml"])
-def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, name: str, suffix: str) -> None:
+def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, name: str) -> None:
     content, words = WHOLE[name]
-    file = tmp_path / f"model{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(UnsupportedError, match=words) as caught:
-        about(file)
-    assert "\n" not in str(caught.value)
-    assert caught.value.remedy
+    for suffix in (".gguf", ".onnx", ".xml"):
+        file = tmp_path / f"model{suffix}"
+        file.write_bytes(content)
+        with pytest.raises(UnsupportedError, match=words) as caught:
+            kinds.check(file)
+        assert "\n" not in str(caught.value)
+        assert caught.value.remedy
+
+
+def test_it_is_said_before_anything_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(WHOLE["lfs"][0])
+    with pytest.raises(UnsupportedError, match=r"model\.onnx is a Git LFS pointer"):
+        about(tmp_path / "model.onnx")
 
 
 def test_what_is_of_its_kind_is_not_mistaken(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_corrupt_model_file(tmp_path: Path, suffix: str) -> None:
 def test_an_unknown_kind_of_model_file(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"x")
     said = cpufit("run", "m.pt", cwd=tmp_path).mistake
-    assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .json, .toml" in said
+    assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .toml" in said
 
 
 def test_a_runtime_that_does_not_read_the_file(tmp_path: Path) -> None:

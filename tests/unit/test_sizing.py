@@ -70,6 +70,16 @@ def _recommend(records: list[Record], *tiers: Tier) -> sizing.Recommendation:
     return sizing.recommend(analysis.rows(records, LEVELS), BOX, replace(SETTINGS, tiers=tiers))
 
 
+def test_own_files_alone_say_nothing_of_tiers() -> None:
+    own = _llm("mine", 100)
+    own = replace(own, cell=replace(own.cell, weights="real"))
+    found = _recommend([own], _tier("low", "a"))
+    assert (found.tiers, found.met, found.next) == ((), None, None)
+    assert found.headline == "Your own models on this host"
+    shipped = replace(own, cell=replace(own.cell, model="mistral-7b"))
+    assert len(_recommend([own, shipped], _tier("low", "a")).tiers) == 1
+
+
 def test_the_highest_tier_whose_models_all_pass() -> None:
     found = _recommend(
         [_llm("a", 100), _llm("b", 400), _llm("c", 2000)],

@@ -14,6 +14,7 @@ from cpufit.errors import DataError, UsageError
 from cpufit.networks.counts import counts
 from cpufit.schema import Model
 
+_CARD = frozenset(("family", "decoder", "encoder", "vision", "sense"))  # one of them at least
 _FOLDER = Path(__file__).parent / "models"
 
 
@@ -49,6 +50,12 @@ def read_cards(path: Path) -> dict[str, Model]:
         raise UsageError(f"{path} is a suite, no model card", f"cpufit run --suite {path}")
     if not tables:
         raise UsageError(f"{path} holds no card", "describe a model in a table [NAME]")
+    if not any(isinstance(table, dict) and table.keys() & _CARD for table in tables.values()):
+        raise UsageError(
+            f"{path} describes no model",
+            "a card is a table [NAME] with its family, and its sizes in [NAME.decoder], "
+            "[NAME.encoder] or [NAME.vision]",
+        )
     uncounted = {
         name: {"parameters": 0, "macs": 0, **table} if isinstance(table, dict) else table
         for name, table in tables.items()

@@ -17,13 +17,14 @@ from cpufit.errors import DataError, UsageError, unknown
 from cpufit.given import told
 from cpufit.margins import MARGINS
 from cpufit.plan import cells as of_blocks
+from cpufit.plan.found import CARDS, found_at
 from cpufit.plan.own import called_apart
 from cpufit.plan.scenarios import load_scenarios, with_batches
 from cpufit.plan.selection import Selection, blocks_of, check
 from cpufit.plan.usual import expanded
 from cpufit.precisions import PRECISIONS
 from cpufit.probes.host import default_threads, flags
-from cpufit.runtimes import engines, reading, suffixes
+from cpufit.runtimes import engines, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from cpufit.schema import Budget, Cell, Levels, Model, Order, Scenario, Select, Suite
 
 SUITES = ("quick",)
-
-_CARDS = ".toml"
 
 
 def _each(value: object) -> object:
@@ -179,7 +178,7 @@ def _own(
     """Return the user's own models, and the cells of all."""
     models: dict[str, Model] = {}
     cells: tuple[Cell, ...] = ()
-    paths = [Path(name) for name in request.files]
+    paths = [found_at(Path(name)) for name in request.files]
     for path, called in zip(paths, called_apart(paths), strict=True):
         for model, about in _models_in(path, called, request.inputs):
             if model.card in models:
@@ -200,7 +199,7 @@ def _own(
 
 def _refuse_what_does_not_apply(request: Request) -> None:
     chosen = request.selection
-    holds_model = any(Path(name).suffix.lower() != _CARDS for name in request.files)
+    holds_model = any(Path(name).suffix.lower() != CARDS for name in request.files)
     for option, given, reason in (
         ("--suite", request.suite != SUITES, "--budget sets the time"),
         ("--model", chosen.models, "all models of the files are measured"),
@@ -217,13 +216,10 @@ def _models_in(
     path: Path, called: str, inputs: Sequence[str]
 ) -> tuple[tuple[Model, About | None], ...]:
     """Return the models of a file of cards, or that of a model file with what it says of itself."""
-    if path.suffix.lower() == _CARDS:
+    if path.suffix.lower() == CARDS:
         if inputs:
             raise UsageError(f"--input is for model files, {path.name} has cards", "leave it out")
         return tuple((model, None) for model in read_cards(path).values())
-    if not reading(path.suffix):
-        endings = ", ".join((*suffixes(), _CARDS))
-        raise UsageError(f"no runtime reads {path.name}", f"give a file ending in {endings}")
     model = replace(model_of_file(path, called), inputs=told(inputs))
     if inputs:
         asis.check_given(model)

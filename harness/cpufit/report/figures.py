@@ -131,8 +131,8 @@ def _memory(
     caption = (
         "The dot is the peak. The pale line left of it is mapped file pages, which the kernel may"
         " drop; the tick is the process before the model was loaded."
-        f" {_limit_name(host)} is {units.size(limit)}; a tier's models may take {_shares(tiers)}"
-        f" of it, which the other lines mark.{_omitted(left_out, 'smallest')}"
+        f" {_limit_name(host)} is {units.size(limit)}{_shares(tiers)}."
+        f"{_omitted(left_out, 'smallest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 
@@ -142,7 +142,10 @@ def _limit_name(host: Host) -> str:
 
 
 def _shares(tiers: Sequence[Tier]) -> str:
-    return " or ".join(sorted({f"{tier.memory_share:.0%}" for tier in tiers}))
+    """Return what the tiers' lines mean, to follow the limit; '' where there are none."""
+    shares = " or ".join(sorted({f"{tier.memory_share:.0%}" for tier in tiers}))
+    told = f"; a tier's models may take {shares} of it, which the other lines mark"
+    return told if tiers else ""
 
 
 def _span(axes: Axes, top: float, row: Row, peak: float) -> None:
@@ -179,8 +182,9 @@ def _speeds(name: str, measured: Sequence[Row], tiers: Sequence[Tier]) -> Drawin
     title = "How fast language models run"
     caption = (
         "Filled dot: tokens written per second, one stream. Ring: prompt tokens read per second,"
-        " at the longest measured prompt. Each model on its fastest runtime and thread count; the"
-        f" line is what a tier asks of writing.{_omitted(left_out, 'slowest')}"
+        " at the longest measured prompt. Each model on its fastest runtime and thread count"
+        f"{'; the line is what a tier asks of writing' * bool(floors)}."
+        f"{_omitted(left_out, 'slowest')}"
     )
     return Drawing(title=title, caption=caption, svg=svg.inline(figure, name, title, caption))
 

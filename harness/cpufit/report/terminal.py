@@ -100,10 +100,10 @@ def cosine(row: Row) -> Text:
 
 
 def verdicts(rows: Sequence[Row], settings: Settings) -> list[str]:
-    """Return for each host which tier it carries, in a sentence."""
+    """Return for each host which tier it carries, in a sentence; none for own models alone."""
     hosts = _hosts(rows)
     found = [sizing.recommend(rows, host, settings) for host in hosts.values()]
-    return [_title(one, len(hosts) > 1) for one in found]
+    return [_title(one, len(hosts) > 1) for one in found if one.tiers]
 
 
 def summary(rows: Sequence[Row], settings: Settings, so_far: str = "") -> Group:
@@ -132,6 +132,8 @@ def _hosts(rows: Sequence[Row]) -> dict[str, Host]:
 
 
 def _tier(found: sizing.Recommendation, several: bool) -> list[RenderableType]:
+    if not found.tiers:
+        return []
     parts: list[RenderableType] = [Text(f"\n{_title(found, several)}", style="bold")]
     parts += _sentences("because", found.reasons)
     if found.next is not None:

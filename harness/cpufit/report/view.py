@@ -193,11 +193,12 @@ def _plural(count: int, noun: str) -> str:
 def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock:
     host = max(rows, key=lambda row: row.record.recorded_at).record.host
     flags = analysis.flags(rows)
+    found = sizing.recommend(rows, host, settings)
     return HostBlock(
         id=name,
         host=host,
         facts=host_facts(host),
-        recommendation=sizing.recommend(rows, host, settings),
+        recommendation=found,
         titles={r.record.cell.card: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
         picks=tuple(picks(rows)),
@@ -206,7 +207,7 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         over_heading=_over_heading(rows),
         inexact=tuple(analysis.inexact(rows)),
         inexact_heading=_inexact_heading(rows),
-        drawings=tuple(figures.drawings(name, rows, host, settings.tiers)),
+        drawings=tuple(figures.drawings(name, rows, host, [fit.tier for fit in found.tiers])),
         # A table of one column compares nothing; the charts and the table of all cells show it.
         matrices=tuple(found for found in matrix.matrices(rows) if found.columns > 1),
         comparisons=compressing.comparisons(rows),
@@ -242,10 +243,9 @@ def picks(rows: Sequence[Row]) -> list[Pick]:
     timed = [row for row in newest(rows) if row.ok and response(row)]
     llms = [row for row in timed if row.record.family == "llm"]
     others = [row for row in timed if row.record.family != "llm"]
-    return [
-        *_pick("language model", llms),
-        *_pick("other model", others),
-    ]
+    both = (("language model", llms), ("other model", others))
+    own = sizing.of_own_alone(rows)  # what it lacks, nobody asked for
+    return [pick for kind, found in both if found or not own for pick in _pick(kind, found)]
 
 
 def _pick(kind: str, rows: Sequence[Row]) -> list[Pick]:

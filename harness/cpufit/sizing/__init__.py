@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
+from cpufit.catalog import load_models
 from cpufit.stats import intervals
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Recommendation:
     @property
     def headline(self) -> str:
         """The recommendation in a sentence."""
+        if not self.tiers:
+            return "Your own models on this host"
         if self.met is None:
             lowest = self.tiers[0]
             if lowest.answer == "no":
@@ -121,8 +124,13 @@ class Recommendation:
 
 
 def recommend(table: Sequence[Row], host: Host, settings: Settings) -> Recommendation:
-    """Hold every tier's models against the measured rows of one host."""
+    """Hold every tier's models against the measured rows of one host.
+
+    There are no tiers where all rows are of model files that users brought: these say nothing of
+    the tiers' models.
+    """
     confidence = settings.levels.confidence
+    tiers = () if of_own_alone(table) else settings.tiers
     measured = [row for row in table if row.ok and row.record.host.fingerprint == host.fingerprint]
     return Recommendation(
         host=host,
@@ -131,9 +139,16 @@ def recommend(table: Sequence[Row], host: Host, settings: Settings) -> Recommend
                 tier=tier,
                 models=tuple(_fit(model, tier, measured, confidence) for model in tier.models),
             )
-            for tier in settings.tiers
+            for tier in tiers
         ),
     )
+
+
+def of_own_alone(table: Sequence[Row]) -> bool:
+    """Whether all rows are of users' own model files."""
+    cells = [row.record.cell for row in table]
+    own = (cell.weights == "real" and cell.model not in load_models() for cell in cells)
+    return bool(cells) and all(own)
 
 
 def worst(answers: Sequence[Answer]) -> Answer:

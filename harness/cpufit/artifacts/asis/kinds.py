@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEAD_BYTES = 4096
-_CONVERT = (
+CONVERT = (
     "convert it: to GGUF with llama.cpp's convert_hf_to_gguf.py, or with "
     "`optimum-cli export onnx` or `optimum-cli export openvino`"
 )
@@ -30,10 +30,10 @@ _KINDS: tuple[tuple[str, str, str, str], ...] = (
     (r"\s*(?i:<!doctype html|<html)", "", "is a web page, not a model", _DOWNLOAD),
     (r"GGUF", ".gguf", "is a GGUF file, but not called so", "name it with the ending .gguf"),
     (r"[lft]mgg|tjgg|algg", "", "is of GGML's format before GGUF, of 2023", "take a GGUF file"),
-    (r"PK\x03\x04(?s:.)*data\.pkl", "", "is a PyTorch checkpoint, no graph", _CONVERT),
+    (r"PK\x03\x04(?s:.)*data\.pkl", "", "is a PyTorch checkpoint, no graph", CONVERT),
     (r"PK\x03\x04", "", "is a ZIP archive", _UNPACK),
-    (r"\x80[\x02-\x05]", "", "is a Python pickle, no graph", _CONVERT),
-    (r"(?s:.{8})\{\s*\"", "", "holds weights without a graph (safetensors)", _CONVERT),
+    (r"\x80[\x02-\x05]", "", "is a Python pickle, no graph", CONVERT),
+    (r"(?s:.{8})\{\s*\"", "", "holds weights without a graph (safetensors)", CONVERT),
     (r"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "", "is compressed", _UNPACK),
     (r"(?s:.{257})ustar", "", "is a tar archive", _UNPACK),
     (r"\x89HDF", "", "is an HDF5 file, as Keras writes it", "export it to ONNX with tf2onnx"),
