@@ -47,8 +47,8 @@ def run(
     files
         Your own, measured instead of the suite: models (.gguf, .onnx, .xml), a folder with one,
         or model cards (.toml), tables as in the catalog, whose 'parameters' and 'macs' may be
-        left out. Cards
-        get synthetic weights and run on every runtime, language models at int4, others at int8.
+        left out. Cards get synthetic weights and run on every runtime, language models at int4,
+        others at int8.
     suite
         What to run: names of 'cpufit list suites', or TOML files; 'quick' by default.
     model

@@ -58,7 +58,7 @@ class Request:
 
     def shared(self) -> Request:
         """Return what results say of it: the names of its files, not where they lie."""
-        suites = (Path(name).name if name.endswith(_CARDS) else name for name in self.suite)
+        suites = (Path(name).name if name.endswith(CARDS) else name for name in self.suite)
         return replace(
             self, suite=tuple(suites), files=tuple(Path(name).name for name in self.files)
         )
