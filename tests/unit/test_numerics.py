@@ -83,6 +83,14 @@ def test_what_is_no_number_is_said_and_left_out() -> None:
     )
 
 
+def test_outputs_that_are_all_empty_are_noted() -> None:
+    nothing, some = np.zeros((0, 6), np.float32), np.zeros(3, np.float32)
+    (note,) = finite.remarks({"boxes": nothing, "scores": nothing[:, 0]})
+    assert note.startswith("all outputs are empty")
+    assert finite.remarks({"boxes": nothing, "mask": some}) == ()
+    assert finite.remarks({}) == ()
+
+
 def test_float16_outputs_do_not_overflow() -> None:
     large = np.full(1000, 60_000, np.float16)
     assert numerics.cosine(large, large) == pytest.approx(1)

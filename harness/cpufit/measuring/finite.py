@@ -1,4 +1,4 @@
-"""Outputs that are no numbers: NaN or infinite. Their time may not be that of real ones."""
+"""Outputs that are no numbers: NaN, infinite, or none at all. Their time may not be that of real ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def remarks(outputs: Mapping[str, Array]) -> tuple[str, ...]:
-    """Return a note for each output that holds NaN or infinity."""
+    """Return a note for each output that holds NaN or infinity, or where all hold nothing."""
+    if outputs and not any(array.size for array in outputs.values()):
+        return ("all outputs are empty: what was timed may have computed nothing",)
     found = ((name, array.size - int(mask(array).sum()), array) for name, array in outputs.items())
     return tuple(
         f"output {name}: {count:,} of {array.size:,} numbers are NaN or infinite"
