@@ -1,4 +1,4 @@
-"""Outputs that are no numbers: NaN, infinite, or none at all. Their time may not be that of real ones."""
+"""Outputs that are no numbers: NaN, infinite, or none. Their time may not be that of others."""
 
 from __future__ import annotations
 
