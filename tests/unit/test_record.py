@@ -84,6 +84,11 @@ def test_results_say_names_and_this_user_keeps_the_paths(tmp_path: Path) -> None
 def test_paths_that_a_results_file_names_are_not_opened(tmp_path: Path, request_: Request) -> None:
     with pytest.raises(DataError, match=r"does not say where (shadow|.*mine\.toml) lies"):
         recall(tmp_path / "foreign.parquet", request_.to_json())
+    words = " ".join(request_.shared().files) or "--suite mine.toml"
+    with pytest.raises(
+        DataError, match=f"; `cpufit run {words}` measures anew, `cpufit gate {words}"
+    ):
+        recall(tmp_path / "foreign.parquet", request_.to_json())
     plain = Request(suite=("quick",), budget="rapid")
     assert recall(tmp_path / "foreign.parquet", plain.to_json()) == plain
 

@@ -7,11 +7,13 @@ A results file names them only. So no results file of somebody else makes cpufit
 from __future__ import annotations
 
 import hashlib
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from platformdirs import user_state_path
 
+from cpufit.config import suite_names
 from cpufit.errors import DataError
 from cpufit.files import replacing
 from cpufit.plan.request import from_json
@@ -47,10 +49,13 @@ def recall(results: Path, text: str) -> Request:
         return request
     with suppress(OSError):
         return from_json(_place(results).read_text(encoding="utf-8"), results)
-    names = ", ".join([*request.shared().files, *(s for s in request.suite if s.endswith(".toml"))])
+    shared = request.shared()
+    names = shared.files or tuple(name for name in shared.suite if name not in suite_names())
+    words = shlex.join(names) if shared.files else f"--suite {shlex.join(names)}"
     raise DataError(
-        f"{results} does not say where {names} lies, and was not measured by this user",
-        "name the files: `cpufit run FILE`, or `cpufit gate FILE --baseline RESULTS`",
+        f"{results} does not say where {', '.join(names)} lies, and you did not measure it here",
+        f"`cpufit run {words}` measures anew, "
+        f"`cpufit gate {words} --baseline {shlex.quote(str(results))}` compares",
     )
 
 
