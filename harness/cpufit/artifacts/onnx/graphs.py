@@ -24,6 +24,7 @@ __all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_by
 
 NAME = "cpufit.artifacts.graphs"
 VERSION = 2
+_RESCALED = {"mobilenet_v3_large": 3, "resnet152": 3}  # since when synthetic logits are small
 
 BYTES = {"fp32": 4.03, "int8": 1.1}  # per parameter, with statistics, scales and nodes
 
@@ -71,6 +72,13 @@ def _quantize(graph: Graph, file: Path, model: Model) -> Quantized:
     for part in (fp32, data_of(fp32)):
         part.unlink(missing_ok=True)
     return done
+
+
+def version_of(order: Order) -> int:
+    """Return the version of its bytes."""
+    vision = order.model.vision
+    drawn = vision and order.weights == "synthetic"
+    return _RESCALED.get(vision.builder, VERSION) if vision and drawn else VERSION
 
 
 def estimate_bytes(order: Order) -> int:

@@ -41,6 +41,7 @@ class Layout:
     blocks: tuple[_Block, ...]
     last: int  # channels before the pooling
     hidden: int  # of the classifier
+    projection: float = 1.0  # scale of synthetic ones: no activation halves their power, gates do
 
 
 SMALL = Layout(
@@ -80,6 +81,7 @@ LARGE = Layout(
     ),
     last=960,
     hidden=1280,
+    projection=0.7,
 )
 _STEM = 16
 
@@ -90,7 +92,7 @@ def mobilenet_v3(graph: Graph, x: Value, spec: Vision, layout: Layout) -> Value:
     x = _conv(graph, x, "features.0", stem, "hardswish")
     before = _STEM
     for i, block in enumerate(layout.blocks, 1):
-        x = _inverted_residual(graph, x, f"features.{i}", block, before, spec)
+        x = _inverted_residual(graph, x, f"features.{i}", block, before, spec, layout.projection)
         before = block.channels
     last = f"features.{len(layout.blocks) + 1}"
     x = _conv(graph, x, last, Conv(channels=width(spec, layout.last)), "hardswish")
@@ -100,7 +102,13 @@ def mobilenet_v3(graph: Graph, x: Value, spec: Vision, layout: Layout) -> Value:
 
 
 def _inverted_residual(
-    graph: Graph, x: Value, name: str, block: _Block, before: int, spec: Vision
+    graph: Graph,
+    x: Value,
+    name: str,
+    block: _Block,
+    before: int,
+    spec: Vision,
+    projection: float,
 ) -> Value:
     """Add a block; `before` is the published number of channels that come in."""
     start, expand = x, width(spec, block.expand)
@@ -110,7 +118,8 @@ def _inverted_residual(
     x = _conv(graph, x, f"{name}.depthwise", depthwise, block.act)
     if block.squeeze:
         x = _squeeze_excite(graph, x, f"{name}.se", width(spec, block.squeeze))
-    x = _conv(graph, x, f"{name}.project", Conv(channels=width(spec, block.channels)), "none")
+    project = Conv(channels=width(spec, block.channels))
+    x = _conv(graph, x, f"{name}.project", project, "none", projection)
     shortcut = block.stride == 1 and block.channels == before
     return add(graph, x, start, f"{name}/add") if shortcut else x
 
@@ -124,6 +133,8 @@ def _squeeze_excite(graph: Graph, x: Value, name: str, squeeze: int) -> Value:
     return graph.node("Mul", f"{name}.scale", [x, gate], x.shape)
 
 
-def _conv(graph: Graph, x: Value, name: str, spec: Conv, act: Activation) -> Value:
-    x = batch_norm(graph, conv(graph, x, f"{name}.0", spec), f"{name}.1", _EPS)
+def _conv(
+    graph: Graph, x: Value, name: str, spec: Conv, act: Activation, scale: float = 1.0
+) -> Value:
+    x = batch_norm(graph, conv(graph, x, f"{name}.0", spec), f"{name}.1", _EPS, scale)
     return activate(graph, x, act)

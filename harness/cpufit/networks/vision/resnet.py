@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _EPS = 1e-5
 _STEM = 64
 _WIDTHS = (64, 128, 256, 512)  # inside the blocks of each stage
-_BRANCH = 0.3  # scale of a branch; 50 blocks then multiply the power by 74
 _EXPANSION = 4  # a bottleneck's output has that many times its inner width
 
 
@@ -37,11 +36,12 @@ class Layout:
     blocks: tuple[int, int, int, int]  # of each stage
     bottleneck: bool = True
     frozen: bool = False  # norms as detectors have them
+    branch: float = 0.3  # scale of a synthetic branch: what it adds piles up block by block
 
 
 RESNET_18 = Layout((2, 2, 2, 2), bottleneck=False)
 RESNET_50 = Layout((3, 4, 6, 3))
-RESNET_152 = Layout((3, 8, 36, 3))
+RESNET_152 = Layout((3, 8, 36, 3), branch=0.15)
 
 
 def resnet(graph: Graph, x: Value, spec: Vision, layout: Layout) -> Value:
@@ -95,7 +95,7 @@ def _bottleneck(
 
 def _last(graph: Graph, x: Value, name: str, spec: Conv, layout: Layout) -> Value:
     x = conv(graph, x, f"{name}.conv", spec)
-    return batch_norm(graph, x, f"{name}.bn", _EPS, _BRANCH, frozen=layout.frozen)
+    return batch_norm(graph, x, f"{name}.bn", _EPS, layout.branch, frozen=layout.frozen)
 
 
 def _conv(graph: Graph, x: Value, name: str, spec: Conv, act: Activation, layout: Layout) -> Value:
