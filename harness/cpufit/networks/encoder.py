@@ -44,7 +44,7 @@ def _embed(graph: Graph, spec: Encoder) -> Value:
     positions = graph.node("Gather", "embeddings/positions", [places, index], shape)
     x = add(graph, x, positions, "embeddings/add_positions")
     if spec.types:
-        kinds = graph.input("token_type_ids", "int64", (spec.sequence,), "zeros")
+        kinds = graph.input("token_type_ids", "int64", (spec.sequence,), f"zeros:{spec.types}")
         rows = table(graph, "embeddings.type", spec.types, spec.hidden)
         types = graph.node("Gather", "embeddings/types", [rows, kinds], shape)
         x = add(graph, x, types, "embeddings/add_types")

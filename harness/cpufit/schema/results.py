@@ -30,8 +30,9 @@ Status = Literal[
 class Input:
     """One input tensor: axes named by a string are the batch; `fill` says what goes in.
 
-    `fill` is 'normal' (standard normal), 'ids:V' (uniform integers below V), 'ones', 'zeros' or
-    'values:A,B' (these along the last axis, repeated along the others).
+    `fill` is 'normal' (standard normal), 'ids:V' (uniform integers below V), 'ones', 'zeros' (or
+    'zeros:T' where others below T may stand as well), or 'values:A,B' (these along the last axis,
+    repeated along the others).
     """
 
     name: str

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from cpufit.networks.sources import Source
     from cpufit.schema import Model, Order
 
-__all__ = ["NAME", "VERSION", "build", "estimate_bytes", "packages", "scratch_bytes"]
+__all__ = [
+    "NAME",
+    "VERSION",
+    "build",
+    "estimate_bytes",
+    "packages",
+    "scratch_bytes",
+    "version_of",
+]
 
 NAME = "cpufit.artifacts.graphs"
 VERSION = 2

@@ -57,8 +57,11 @@ def _sense(order: Order, folder: Path) -> Built:
 
 
 def version_of(order: Order) -> int:
-    """Return the version of its bytes."""
-    return _ROUNDED_VERSION if order.precision in _ROUNDED else VERSION
+    """Return the version of its bytes, in which what it sees with has a share."""
+    from cpufit.artifacts.openvino import graphs
+
+    own = _ROUNDED_VERSION if order.precision in _ROUNDED else VERSION
+    return 1000 * own + graphs.version_of(order) if order.model.sense else own
 
 
 def estimate_bytes(order: Order) -> int:
