@@ -30,14 +30,15 @@ T = TypeVar("T")
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; raise DataError naming file, line and column."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"no file {path}", "check the path") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid TOML: {error}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", "name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text in UTF-8", "save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is not valid TOML: {error}", "mend it there") from error
 
 
 def parse(kind: type[T], data: object, path: Path, prefix: tuple[str, ...] = ()) -> T:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_FEW = 12  # names that a line has room for
+
+
 class CpufitError(Exception):
     """A mistake or a lack outside this program: `problem` says what, `remedy` what to do.
 
@@ -57,5 +60,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not in `known`, pointing at the nearest one that is."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    hint = [f"did you mean {near[0]!r}?"] if near else []
+    all_ = [f"known: {', '.join(names)}"] if not near or len(names) <= _FEW else []
+    remedy = " ".join([*hint, *all_])
     return UsageError(f"unknown {kind} {name!r}", remedy)

@@ -180,3 +180,11 @@ def test_a_table_after_code_in_a_list_is_seen(page: Path, before: str) -> None:
     page.write_text(f"{before}\n- ```\n  {PAIR}  ```\n", encoding="utf-8")
     with pytest.raises(CpufitError, match="no table in"):
         states(page)
+
+
+def test_a_byte_order_mark_is_skipped_and_kept(page: Path) -> None:
+    page.write_text(PAIR, encoding="utf-8-sig")
+    written(page)
+    assert states(page) == ["as it should be"]
+    assert page.read_bytes().startswith(b"\xef\xbb\xbf<!-- cpufit:begin ")
+    assert page.read_bytes().count(b"\xef\xbb\xbf") == 1

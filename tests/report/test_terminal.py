@@ -70,3 +70,18 @@ def test_a_variant_and_q4_0_are_named(settings: Settings) -> None:
     )
     assert "tinyllama-1.1b@ffn60" in shown
     assert "Q4_0" in shown
+
+
+def test_a_narrow_terminal_gets_lines_and_every_letter() -> None:
+    name = "a-model-whose-name-is-long"
+    lines = [(name, "vision", "60.2 M", "onnxruntime: fp32, int8"), ("b", "", "1 M", "openvino")]
+    shown = terminal.table("", ("model", "family", ">parameters", "runs on"), lines)
+    for width in (1, 20, 40, 60, 80, 200):
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(shown)
+        found = capture.get()
+        assert "\N{HORIZONTAL ELLIPSIS}" not in found
+        assert name in "".join(found.split())
+        assert ("family vision" in " ".join(found.split())) == (width in (20, 40, 60))
+    assert "model" in found.splitlines()[0]

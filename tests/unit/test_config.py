@@ -129,3 +129,21 @@ def test_settings_are_complete() -> None:
         "frames",
     }
     assert {one.limit for one in settings.levels.levels} >= {"latency", "ttft", "tpot"}
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.lstrip(), encoding="utf-8-sig")
+    assert config.load_suite(str(path)).budget == "rapid"
+
+
+def test_what_is_no_toml_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for data, words in (
+        (b"title =", "is not valid TOML: Invalid value (at end of document); mend it there"),
+        ("title = 1".encode("utf-16"), "is not text in UTF-8; save it as UTF-8"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(DataError) as found:
+            config.read_toml(path)
+        assert str(found.value) == f"{path} {words}"

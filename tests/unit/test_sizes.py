@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpufit.errors import UsageError
+from cpufit.pytest_plugin import limits
 from cpufit.sizes import parse_size
 from cpufit.units import size
 
@@ -53,3 +54,9 @@ def test_any_text_is_a_size_or_a_mistake(text: str) -> None:
         assert parse_size(text, "--cache-max") > 0
     except UsageError as error:
         assert "--cache-max" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, -1, 0, True, "20"])
+def test_a_limit_of_a_test_is_a_number_that_can_be_held(value: object) -> None:
+    with pytest.raises(UsageError, match="is no limit; give a number above 0"):
+        limits.parse({"max_latency_ms": value})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import Many, Words, cache_folder, console, recovered
+from cpufit.cli.options import Many, Number, Wholes, Words, cache_folder, console, recovered
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.files import append, save, try_out
 from cpufit.units import listed
@@ -51,9 +51,9 @@ def gate(
     runtime: Annotated[Words, Many] = (),
     precision: Annotated[Words, Many] = (),
     scenario: Annotated[Words, Many] = (),
-    threads: Annotated[tuple[int, ...], Many] = (),
+    threads: Wholes = (),
     margin: Annotated[Words, Many] = (),
-    max_minutes: float | None = None,
+    max_minutes: Number | None = None,
     junit: Path | None = None,
     markdown: Path | None = None,
     json: Path | None = None,

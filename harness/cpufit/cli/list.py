@@ -36,7 +36,7 @@ def list_(
     /,
     *,
     variants: bool = False,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Show what there is.
@@ -54,8 +54,12 @@ def list_(
     """
     if variants and what != "models":
         raise UsageError("--variants goes with `list models` only", "leave it out")
+    if output and what != "runs":
+        raise UsageError("--output goes with `list runs` only", "leave it out")
     chosen = "variants" if variants else what
-    entries = runs.entries(output) if what == "runs" else _entries(chosen)
+    entries = (
+        runs.entries(output or OUTPUT, even_none=json_) if what == "runs" else _entries(chosen)
+    )
     if json_:
         print(json.dumps(entries, indent=2))
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnusedCliTokensError
 
 from cpufit import __version__
 from cpufit.cli.options import refuse_no_text
@@ -57,9 +59,9 @@ def _code() -> int | str | None:
     """Run the command; return what it left with, None where it has no word of its own."""
     try:
         _refuse_what_is_no_text()
-        app(exit_on_error=False, print_error=False, result_action="return_none")
+        app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        return _fail(str(error).replace("\n", " "))
+        return _fail(_mistyped(error))
     except CpufitError as error:
         return _fail(str(error))
     except SystemExit as left:
@@ -70,6 +72,15 @@ def _code() -> int | str | None:
         traceback.print_exc()
         return _BUG
     return None
+
+
+def _mistyped(error: CycloptsError) -> str:
+    """Return what is wrong with the words, and what to do, in one line."""
+    problem = str(error).replace("\n", " ").rstrip(".")
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        problem = f"{shlex.join(error.unused_tokens)} is more than the command takes"
+    command = shlex.join(["cpufit", *(error.command_chain or ()), "--help"])
+    return problem if "Did you mean" in problem else f"{problem}; `{command}` says what there is"
 
 
 def _refuse_what_is_no_text() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,9 +16,41 @@ from cpufit.paths import cache_root
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cyclopts import Token
     from rich.console import Console
 
-Many = Parameter(consume_multiple=True)
+_NARROWEST = 20  # columns; a narrower terminal breaks lines itself
+_WHOLE, _NUMBER = re.compile(r"[+-]?[0-9]{1,18}"), re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
+
+
+def _whole(token: Token) -> int:
+    if not _WHOLE.fullmatch(token.value):
+        raise UsageError(
+            f"{token.keyword} {token.value!r} is no whole number", f"write {token.keyword} 12"
+        )
+    return int(token.value)
+
+
+def _wholes(kind: object, tokens: Sequence[Token]) -> int | tuple[int, ...]:
+    """Read whole numbers as they stand: cyclopts itself takes 1.5 for 2, and 0x10 for 16."""
+    found = tuple(map(_whole, tokens))
+    return found[0] if kind is int else found
+
+
+def _number(kind: object, tokens: Sequence[Token]) -> float:  # noqa: ARG001 - cyclopts asks for it
+    (token,) = tokens
+    if not _NUMBER.fullmatch(token.value):
+        raise UsageError(
+            f"{token.keyword} {token.value!r} is no number", f"write {token.keyword} 20"
+        )
+    return float(token.value)
+
+
+_SOME = (1, None)  # words after an option, any number of them
+Many = Parameter(consume_multiple=_SOME)
+Whole = Annotated[int, Parameter(converter=_wholes)]
+Wholes = Annotated[tuple[int, ...], Parameter(converter=_wholes, consume_multiple=_SOME)]
+Number = Annotated[float, Parameter(converter=_number)]
 Words = tuple[str, ...]
 
 
@@ -43,12 +76,14 @@ def console(width: int = 120) -> Console:
     """Return what prints to the terminal, or so many columns wide elsewhere: text as it is."""
     from rich.console import Console
 
-    return Console(
+    found = Console(
         highlight=False,
         markup=False,
         emoji=False,
         width=None if sys.stdout.isatty() else width,
     )
+    found.width = max(found.width, _NARROWEST)
+    return found
 
 
 def results(given: Sequence[Path]) -> list[Path]:

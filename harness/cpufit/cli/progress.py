@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cpufit.report.terminal import TableLine
     from cpufit.schema import Cell, Record, Settings
 
+_ROOM = 80  # columns; a narrower terminal gets lines, as a log does
 _REDRAWS_PER_S = 1  # drawing costs CPU time that the child is measured on
 _LOOK_S = 0.3
 _START_S = 3.0  # loading and starting, until the first cells tell better
@@ -96,7 +97,7 @@ class Watcher:
         for words in plan.why:
             self._console.print(words, soft_wrap=True)
         self._warn_of_noise()
-        if self._console.is_terminal and self._open:
+        if self._console.is_terminal and self._console.width >= _ROOM and self._open:
             self._live = Live(
                 self._view(),
                 console=self._console,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cpufit.cli.options import Many, Words, cache_folder, console, results
+from cpufit.cli.options import Many, Wholes, Words, cache_folder, console, results
+from cpufit.config import load_settings
 from cpufit.errors import DataError, UsageError
 from cpufit.paths import OUTPUT
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from cpufit.plan.request import Request
     from cpufit.run.flow import Place
     from cpufit.schema import Record
+
+
+def _budgets() -> str:
+    """Return the help of --budget, by what scenarios.toml says."""
+    found = (
+        f"{one.name}: {one.title}, {one.cell_s:g} s of samples a cell at most"
+        for one in load_settings().budgets.values()
+    )
+    return f"How far to measure; the suite's own by default. {'; '.join(found)}."
 
 
 def run(
@@ -31,13 +41,13 @@ def run(
     precision: Annotated[Words, Many] = (),
     scenario: Annotated[Words, Many] = (),
     weights: Annotated[Words, Many] = (),
-    budget: str = "",
-    threads: Annotated[tuple[int, ...], Many] = (),
-    batch: Annotated[tuple[int, ...], Many] = (),
+    budget: Annotated[str, Parameter(help=_budgets())] = "",
+    threads: Wholes = (),
+    batch: Wholes = (),
     inputs: Annotated[Words, Parameter(name="--input", consume_multiple=True)] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = OUTPUT,
     cache: Path | None = None,
-    cache_max: str = "",
+    cache_max: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     resume: bool = False,
 ) -> None:
     """Measure a suite's cells, each in a fresh process, and write results and report.
@@ -63,9 +73,6 @@ def run(
         Only these: any of 'cpufit list scenarios'.
     weights
         Only these: synthetic, real.
-    budget
-        How far to measure: rapid, quick, full or audit, from 10 % down to 1 % either way, for at
-        most 20, 30, 300 or 900 s of samples a cell; the suite's own by default.
     threads
         Thread counts to sweep; one per usable physical core by default.
     batch
@@ -105,13 +112,13 @@ def run(
         files=tuple(str(path.absolute()) for path in files),
         inputs=inputs,
     )
-    limit = parse_size(cache_max, "--cache-max") if cache_max else None
+    limit = None if cache_max is None else parse_size(cache_max, "--cache-max")
     place = flow.Place(output=output, cache=cache_folder(cache), cache_limit_bytes=limit)
     _run(request, place, resume)
 
 
 def _run(request: Request, place: Place, resume: bool) -> None:
-    from cpufit import analysis, config, store
+    from cpufit import analysis, store
     from cpufit.analysis.open import so_far
     from cpufit.cli.drawing import Drawing
     from cpufit.cli.progress import Watcher
@@ -121,7 +128,7 @@ def _run(request: Request, place: Place, resume: bool) -> None:
     from cpufit.report.terminal import summary
     from cpufit.run import flow
 
-    screen, settings = console(), config.load_settings()
+    screen, settings = console(), load_settings()
     if resume and request != Request():
         raise UsageError(
             "--resume goes on with what the run was asked to do",

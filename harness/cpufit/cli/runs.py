@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def entries(folder: Path) -> list[dict[str, Any]]:
+def entries(folder: Path, *, even_none: bool) -> list[dict[str, Any]]:
     """Return a folder's runs, the oldest first; what killed ones left is put together.
 
-    One that cannot be read says why and hides no other. Raises DataError where there is none.
+    One that cannot be read says why and hides no other. Raises DataError where there is none, or,
+    with `even_none`, no folder.
     """
-    store.newest(folder)
+    if not (even_none and folder.is_dir()):
+        store.newest(folder)
     return [_entry(path) for path in store.runs(folder)]
 
 

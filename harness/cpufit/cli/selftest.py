@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cpufit.cli.options import cache_folder, console
+from cpufit.cli.options import Whole, cache_folder, console
 from cpufit.errors import UsageError
 
 app = App(name="selftest")
@@ -20,7 +20,7 @@ def selftest(
     /,
     *,
     recorded: bool = False,
-    processes: int = 12,
+    processes: Whole = 12,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:
@@ -55,8 +55,8 @@ def gate(
     /,
     *,
     recorded: bool = False,
-    pairs: int = 30,
-    matrices: int = 0,
+    pairs: Whole = 30,
+    matrices: Whole = 0,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:

@@ -178,8 +178,7 @@ def _check_block(
         if name not in models:
             raise unknown("model", name, models)
     for name in block.runtimes:
-        if name not in runtimes.names():
-            raise unknown("runtime", name, runtimes.names())
+        runtimes.engine_of(name)
     for name in block.scenarios:
         if name not in scenarios:
             raise unknown("scenario", name, scenarios)

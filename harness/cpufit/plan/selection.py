@@ -45,7 +45,6 @@ def check(
     """Raise UsageError for the first name that does not exist, pointing at the nearest."""
     vocabulary: tuple[tuple[str, Sequence[str], Iterable[str]], ...] = (
         ("model", selection.models, models),
-        ("runtime", selection.runtimes, runtimes.names()),
         ("precision", selection.precisions, PRECISIONS),
         ("scenario", selection.scenarios, scenarios),
         ("weights", selection.weights, WEIGHTS),
@@ -54,6 +53,8 @@ def check(
         for name in names:
             if name not in known:
                 raise unknown(kind, name, known)
+    for name in selection.runtimes:
+        runtimes.engine_of(name)
     for count in selection.threads:
         if not 1 <= count <= MOST_THREADS:
             raise UsageError(

@@ -154,6 +154,6 @@ def _names_a_suite(config: pytest.Config) -> bool:
 
 def _is_suite(path: Path) -> bool:
     try:
-        return _SUITE.search(path.read_text(encoding="utf-8", errors="replace")) is not None
+        return _SUITE.search(path.read_text(encoding="utf-8-sig", errors="replace")) is not None
     except OSError:
         return False

@@ -36,6 +36,7 @@ LIMITS: Mapping[str, Quantity] = {
     "max_size": "size_bytes",
 }
 _WRITING: tuple[Quantity, ...] = ("ttft_ms", "tpot_ms", "tokens_per_s")
+_MOST = 1e15  # of any unit; more is no limit
 _BYTES: tuple[Quantity, ...] = ("rss_bytes", "size_bytes")
 
 
@@ -123,7 +124,7 @@ def parse(words: Mapping[str, object]) -> tuple[Limit, ...]:
             raise unknown("limit", name, LIMITS)
         if LIMITS[name] in _BYTES and isinstance(value, str):
             value = parse_size(value, name)  # noqa: PLW2901 - the same, in bytes
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _MOST:
             example = "'2GB'" if LIMITS[name] in _BYTES else "a number above 0"
             raise UsageError(f"{name}={value!r} is not a limit", f"give {example}")
         found.append(Limit(name=name, value=float(value)))

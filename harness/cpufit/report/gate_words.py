@@ -8,14 +8,16 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from rich.table import Table
 from rich.text import Text
 
 from cpufit import units
 from cpufit.gating.verdict import EXIT_CODES, exit_code, worst
+from cpufit.report.terminal import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
 
     from cpufit.gating.rule import Judged
     from cpufit.gating.verdict import Found, Word
@@ -95,18 +97,16 @@ def reason(judged: Judged) -> str:
 
 def terminal(found: Verdict) -> Table:
     """Return the table of a gate."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("cell", "quantity", "after / before", "verdict", ""):
-        table.add_column(column, no_wrap=column == "cell")
+    made = table("", ("cell", "quantity", "after / before", "verdict", ""), ())
     for one in found.found:
         name = one.trial.cell.id
         if one.trial.problem:
-            table.add_row(name, "", "", _word("missing"), one.trial.problem)
+            made.add_row(name, "", "", _word("missing"), one.trial.problem)
         for quantity, judged in shown(one):
             words = (quantity, change(judged), _word(judged.verdict), reason(judged))
-            table.add_row(name, *words)
+            made.add_row(name, *words)
             name = ""
-    return table
+    return made
 
 
 def _word(word: Word) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,9 +15,9 @@ from cpufit.precisions import label
 from cpufit.report import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from cpufit.analysis import Metric, Row
     from cpufit.report.view import Pick
@@ -26,14 +27,45 @@ if TYPE_CHECKING:
 
 _STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
 _MOST_FLAGS = 12
+_WIDE = 10_000  # columns, where nothing need be wrapped
+
+
+class _Table(Table):
+    """A table that loses no letter on a narrow terminal."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it, or a line for each row where its longest words have no room."""
+        wide = options.update(width=_WIDE)
+        if Measurement.get(console, wide, self).minimum <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._as_lines()
+
+    def _as_lines(self) -> Iterator[Text]:
+        """Yield each row: its first words, then the others, each after its column's name."""
+        for row in zip(*(column.cells for column in self.columns), strict=True):
+            parts: list[str | Text] = []
+            for column, cell in zip(self.columns, row, strict=True):
+                if words := cell if isinstance(cell, Text) else Text(str(cell)):
+                    parts += ["  "] if parts else []
+                    parts += [f"{column.header} "] if parts and column.header else []
+                    parts.append(words)
+            yield Text.assemble(*parts)
 
 
 def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str | Text]]) -> Table:
-    """Return a plain table; columns whose name starts with '>' are right-aligned."""
-    found = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    """Return a plain table; columns whose name starts with '>' are right-aligned.
+
+    Where it has no room for its words, each row is a line of text instead.
+    """
+    found = _Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        right = column.startswith(">")
-        found.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        found.add_column(
+            column.lstrip(">"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=column.startswith(">"),
+            overflow="fold",
+        )
     for line in lines:  # as it is: in a string rich would take 'cpufit[onnxruntime]' for markup
         found.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in line))
     return found

@@ -31,6 +31,11 @@ def names() -> tuple[str, ...]:
     return tuple(engine.name for engine in engines())
 
 
+def offered() -> tuple[str, ...]:
+    """Return the names of those that measure; one that is invented is for tests."""
+    return tuple(engine.name for engine in engines() if not engine.invented)
+
+
 def engine_of(name: str) -> Engine:
     """Return the engine of that name; raise UsageError naming the nearest one."""
     return _engine(_package(name))
@@ -67,7 +72,7 @@ def _packages() -> tuple[str, ...]:
 def _package(name: str) -> str:
     found = next((package for package in _packages() if _engine(package).name == name), None)
     if found is None:
-        raise unknown("runtime", name, names())
+        raise unknown("runtime", name, offered())
     return found
 
 

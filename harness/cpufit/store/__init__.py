@@ -204,8 +204,10 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        folder = path.parent
+        why = f"{folder} is a file" if folder.is_file() else error.strerror or error
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}",
+            f"cannot write {path}: {why}",
             "name another output folder; what was measured before is kept",
         ) from error
 

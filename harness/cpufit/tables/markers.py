@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from glob import glob
 from hashlib import sha256
@@ -92,7 +93,8 @@ def update(found: Sequence[Found]) -> None:
         for one in sorted(mine, key=lambda one: one.span, reverse=True):
             start, end = one.span
             lines[start:end] = [f"{one.begin}\n{one.body}".replace("\n", newline)]
-        save("".join(lines).encode(), path)
+        mark = BOM_UTF8 if path.read_bytes().startswith(BOM_UTF8) else b""
+        save(mark + "".join(lines).encode(), path)
 
 
 def _examined(one: _Marked, confidence: float) -> Found:
@@ -228,7 +230,7 @@ def _outside_code(lines: Sequence[str]) -> list[tuple[int, str]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"no file {path}", "check the path") from None
     except OSError as error:
