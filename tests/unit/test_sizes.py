@@ -58,5 +58,5 @@ def test_any_text_is_a_size_or_a_mistake(text: str) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, -1, 0, True, "20"])
 def test_a_limit_of_a_test_is_a_number_that_can_be_held(value: object) -> None:
-    with pytest.raises(UsageError, match="is no limit; give a number above 0"):
+    with pytest.raises(UsageError, match="is not a limit; give a number above 0"):
         limits.parse({"max_latency_ms": value})

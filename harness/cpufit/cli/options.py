@@ -26,7 +26,7 @@ _WHOLE, _NUMBER = re.compile(r"[+-]?[0-9]{1,18}"), re.compile(r"[+-]?[0-9]{1,9}(
 def _whole(token: Token) -> int:
     if not _WHOLE.fullmatch(token.value):
         raise UsageError(
-            f"{token.keyword} {token.value!r} is no whole number", f"write {token.keyword} 12"
+            f"{token.keyword} {token.value!r} is not a whole number", f"write {token.keyword} 12"
         )
     return int(token.value)
 
@@ -41,7 +41,7 @@ def _number(kind: object, tokens: Sequence[Token]) -> float:  # noqa: ARG001 - c
     (token,) = tokens
     if not _NUMBER.fullmatch(token.value):
         raise UsageError(
-            f"{token.keyword} {token.value!r} is no number", f"write {token.keyword} 20"
+            f"{token.keyword} {token.value!r} is not a number", f"write {token.keyword} 20"
         )
     return float(token.value)
 
