@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Model
 
 ort = pytest.importorskip("onnxruntime")
+tool = pytest.importorskip("onnxruntime.quantization")
 pytestmark = pytest.mark.onnxruntime
 
 # Lower bounds of the cosine to the fp32 output. With full 8-bit weights, which overflow on CPUs
@@ -126,6 +127,43 @@ def test_detector_is_decoded_in_float(tmp_path: Path) -> None:
     assert not [
         node for node in nodes if node.op_type == "QuantizeLinear" and "decode/" in node.input[0]
     ]
+
+
+class _Reader:
+    """A CalibrationDataReader: the samples that ranges are taken from, one after the other."""
+
+    def __init__(self, built: Built) -> None:
+        self._left = iter([sample(built.inputs, seed) for seed in range(8)])
+
+    def get_next(self) -> Any:
+        return next(self._left, None)
+
+
+def _stored(file: Path) -> tuple[Counter[str], Counter[tuple[int, ...]]]:
+    """Count nodes by operation, and constants by element type and shape."""
+    graph = onnx.load(file).graph
+    constants = Counter((each.data_type, *each.dims) for each in graph.initializer)
+    return Counter(node.op_type for node in graph.node), constants
+
+
+@pytest.mark.parametrize("name", ["squeezenet-1.1", "mobilenet-v3-small"])
+def test_static_form_is_that_of_quantize_static(name: str, tmp_path: Path) -> None:
+    """As ONNX Runtime's guide has it: `quant_pre_process`, then QDQ per channel, 7-bit weights."""
+    fp32 = build(small(name), tmp_path / "fp32", "fp32")
+    int8 = build(small(name), tmp_path / "int8", "int8")
+    prepared, theirs = tmp_path / "prepared.onnx", tmp_path / "theirs.onnx"
+    tool.shape_inference.quant_pre_process(str(fp32.file), str(prepared), skip_symbolic_shape=True)
+    tool.quantize_static(
+        str(prepared),
+        str(theirs),
+        _Reader(fp32),
+        per_channel=True,
+        reduce_range=True,
+        activation_type=tool.QuantType.QUInt8,
+        weight_type=tool.QuantType.QInt8,
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+    )
+    assert _stored(int8.file) == _stored(theirs)
 
 
 def test_recipe_says_how(tmp_path: Path) -> None:
