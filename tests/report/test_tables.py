@@ -221,6 +221,9 @@ def test_a_row_that_mixes_what_does_not_compare_is_refused(make: Make) -> None:
     with pytest.raises(CpufitError, match="the row of yolov8n would mix, with precision fp32 and"):
         make([twin, coarse], "latency")
     assert make([twin, coarse], "latency", columns="runtime,precision").columns
+    fed = replace(other, cell=replace(other.cell, inputs="sr=16000"))
+    with pytest.raises(CpufitError, match=r"would mix, with inputs .*sr=16000"):
+        make([twin, fed], "latency")
 
 
 def test_a_run_in_two_files_counts_once(tmp_path: Path) -> None:

@@ -198,6 +198,14 @@ def test_a_run_of_version_1_can_be_resumed(tmp_path: Path, monkeypatch: pytest.M
     assert store.read([path]) == [*kept, replace(RECORD, parent="p")]
 
 
+def test_columns_of_files_of_several_versions_are_joined(tmp_path: Path) -> None:
+    new = stored(
+        tmp_path / "new.parquet", [replace(RECORD, cell=replace(RECORD.cell, inputs="n=9"))]
+    )
+    words = store.columns([VERSION_1, new], ["model", "inputs", "settled"]).to_pylist()
+    assert [row["inputs"] for row in words] == [*[""] * (len(words) - 1), "n=9"]
+
+
 def test_a_file_of_version_2_must_have_its_columns(tmp_path: Path) -> None:
     path = stored(tmp_path / "run-1.parquet", [RECORD])
     table = pq.read_table(path)

@@ -107,7 +107,9 @@ class Parquet:
             if top in table.column_names:
                 found[top] = table[top]
             elif top in absent:
-                found[top] = pa.repeat(pa.scalar(absent[top], rows.type_of(name)), len(table))
+                same = pa.repeat(pa.scalar(absent[top], rows.type_of(name)), len(table))
+                # As what was read: files of several versions are joined.
+                found[top] = same.dictionary_encode() if same.type == pa.string() else same
             else:
                 raise DataError(f"{self._path} does not hold cpufit records: it lacks {top}")
         return pa.table(found)

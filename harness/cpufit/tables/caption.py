@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("versions",)
 # What a figure depends on; as a rule a table's rows and columns name only some of it.
-_CONDITIONS = ("scenario", "precision", "size", "batch", "threads")
+_CONDITIONS = ("scenario", "precision", "size", "inputs", "batch", "threads")
 SAME, REAL = "~", "†"
 _LONGEST = 6  # names of a list
 _LONGEST_VERSION = 16  # letters
@@ -80,10 +80,11 @@ def _what(found: Figures, wished: Wish) -> str:
 def _conditions(found: Mapping[str, Sequence[Any]]) -> str:
     words = []
     for name, values in found.items():
-        if (name, *values) in (("size", 0), ("batch", 1)):
+        if (name, *values) in (("size", 0), ("inputs", ""), ("batch", 1)):
             continue  # what anybody expects
         few = len(values) <= _LONGEST
-        listed = units.listed([str(value or "as in the card") for value in values])
+        usual = "made up" if name == "inputs" else "as in the card"
+        listed = units.listed([str(value or usual) for value in values])
         words.append(f"{name} {listed if few else f'of {len(values)} kinds'}")
     text = "; ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 NOTHING = "\u2013"
 # Fields whose difference within one place is named first.
-_TELLING = ("scenario", "weights", "precision", "variant", "size", "threads", "batch")
+_TELLING = ("scenario", "weights", "precision", "variant", "size", "inputs", "threads", "batch")
 # Fields that a row must not mix without saying so; weights are marked, threads are the host's.
-_UNLIKE = ("scenario", "precision", "variant", "size", "batch")
+_UNLIKE = ("scenario", "precision", "variant", "size", "inputs", "batch")
 
 
 @dataclass(frozen=True, kw_only=True)
