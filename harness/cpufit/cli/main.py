@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
-from cpufit import __version__
+from cpufit import __version__, plain
 from cpufit.cli.options import refuse_no_text
 from cpufit.cli.streams import Streams
 from cpufit.errors import CpufitError, UsageError
@@ -93,5 +93,5 @@ def _refuse_what_is_no_text() -> None:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"cpufit: {message}\n")
+    sys.stderr.write(f"cpufit: {plain.line(message, plain.LONG)}\n")
     return _MISTAKE

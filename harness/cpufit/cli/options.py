@@ -74,9 +74,9 @@ def refuse_no_text(text: str) -> None:
 
 def console(width: int = 120) -> Console:
     """Return what prints to the terminal, or so many columns wide elsewhere: text as it is."""
-    from rich.console import Console
+    from cpufit.cli.screen import Screen
 
-    found = Console(
+    found = Screen(
         highlight=False,
         markup=False,
         emoji=False,

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from rich.text import Text
 
-from cpufit import units
+from cpufit import plain, units
 from cpufit.gating.verdict import EXIT_CODES, exit_code, worst
 from cpufit.report.terminal import table
 
@@ -27,6 +27,7 @@ NOTHING = "\N{EN DASH}"
 # GitHub shows 10 annotations of a step, and 1 MiB of a summary.
 MOST_ANNOTATIONS, _MOST_BYTES = 10, 1_000_000
 _MOST_COMMANDS = 10
+_MOST_WORDS = 16_000  # letters on a cell, the end of a log among them
 _STYLE = {"regression": "red", "missing": "red", "inconclusive": "yellow", "improvement": "green"}
 _TITLES: Mapping[Word, str] = {
     "regression": "worse",
@@ -176,17 +177,21 @@ def as_junit(found: Verdict) -> str:
         time=f"{found.seconds:.1f}",
     )
     for one in cells:
-        name = one.trial.cell.id
+        name = plain.line(one.trial.cell.id)
         case = ET.SubElement(suite, "testcase", classname="cpufit.gate", name=name)
         tag = {"regression": "failure", "missing": "error", "inconclusive": "skipped"}.get(one.word)
         words = _cell_words(one, found)
         if tag:
-            ET.SubElement(case, tag, message=words[0]).text = "\n".join(words)
+            ET.SubElement(case, tag, message=plain.line(words[0])).text = _body(words)
         else:
-            ET.SubElement(case, "system-out").text = "\n".join(words)
+            ET.SubElement(case, "system-out").text = _body(words)
     root = ET.Element("testsuites")
     root.append(suite)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _body(words: Sequence[str]) -> str:
+    return plain.lines("\n".join(words), _MOST_WORDS)
 
 
 def _cell_words(one: Found, found: Verdict) -> list[str]:
@@ -206,26 +211,28 @@ def _circumstances(one: Found, found: Verdict) -> list[str]:
 
 def as_markdown(found: Verdict) -> str:
     """Return a summary within GitHub's limit; what has no room is counted."""
+    changed = packages(found.differences)
     head = [
         f"### cpufit gate: {found.headline}",
         "",
-        f"{found.after} against {found.before}, on {found.host}, "
+        f"{plain.markdown(found.after)} against {plain.markdown(found.before)}, "
+        f"on {plain.markdown(found.host)}, "
         f"in {units.clock(found.seconds)}."
-        + (f" Packages: {packages(found.differences)}." if found.differences else ""),
+        + (f" Packages: {plain.markdown(changed, plain.LONG)}." if changed else ""),
         "",
         "| cell | quantity | after / before (95 %) | verdict | |",
         "|--|--|--|--|--|",
     ]
     lines = []
     for one in _worst_first(found):
-        cell = f"`{one.trial.cell.id}`"
+        cell = plain.markdown_code(one.trial.cell.id)
         if one.trial.problem:
-            lines.append(f"| {cell} | | | missing | {_escaped(one.trial.problem)} |")
+            lines.append(f"| {cell} | | | missing | {plain.markdown(one.trial.problem)} |")
         lines += [
             f"| {cell} | {name} | {change(judged)} | {_bold(judged.verdict)} | {reason(judged)} |"
             for name, judged in shown(one)
         ]
-    commands = [f"- `{command}`" for command in again(found)]
+    commands = [f"- {plain.markdown_code(command, plain.LONG)}" for command in again(found)]
     tail = ["", "Again, one at a time:", *commands] if commands else []
     return _within(head, lines, tail)
 
@@ -252,10 +259,6 @@ def _bold(word: str) -> str:
     return f"**{word}**" if word in EXIT_CODES else word
 
 
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
 def workflow_commands(found: Verdict) -> list[str]:
     """Return GitHub's workflow commands for what is worse or missing, no more than it shows."""
     lines = [
@@ -276,5 +279,4 @@ def _failures(one: Found) -> list[str]:
 
 
 def _command(text: str) -> str:
-    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return f"::error title=cpufit gate::{escaped}"
+    return f"::error title=cpufit gate::{plain.command(text)}"

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
+from cpufit import plain
 from cpufit.tables.caption import REAL, SAME
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cpufit.tables.table import Table
 
 _remembered = lru_cache(maxsize=100_000)  # figures of a long table repeat
+_md = _remembered(partial(plain.markdown, most=plain.LONG))
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -50,7 +52,7 @@ def markdown(table: Table) -> str:
     ]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     words = _caption(table, _md, "**{}**")
-    return f"{body}\n\n{words} Again: {_md_code(table.command)}\n"
+    return f"{body}\n\n{words} Again: {plain.markdown_code(table.command, plain.LONG)}\n"
 
 
 def rst(table: Table) -> str:
@@ -74,7 +76,7 @@ def html(table: Table) -> str:
     """Write a <table> with its caption."""
     words = _caption(table, _html, "<strong>{}</strong>")
     heads = "".join(
-        f'<th scope="col">{escape(name)}</th>'
+        f'<th scope="col">{_html(name)}</th>'
         for name in (*table.wish.rows, *(" ".join(head) for head in table.columns))
     )
     lines = [
@@ -124,7 +126,10 @@ def comma_separated(table: Table) -> str:
         "versions": "; ".join(f"{name} {'/'.join(v)}" for name, v in known["versions"].items()),
         "command": table.command,
     }
-    lines = [{**line, **where} for line in _lines(table)]
+    lines = [
+        {name: plain.spreadsheet(value) for name, value in {**line, **where}.items()}
+        for line in _lines(table)
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -193,7 +198,7 @@ def _shown(table: Table, entry: Entry, write: Callable[[str], str], bold: str) -
 
 
 def _html_names(names: Sequence[str]) -> str:
-    return "".join(f'<th scope="row">{escape(name)}</th>' for name in names)
+    return "".join(f'<th scope="row">{_html(name)}</th>' for name in names)
 
 
 def _html_cell(table: Table, entry: Entry) -> str:
@@ -202,29 +207,17 @@ def _html_cell(table: Table, entry: Entry) -> str:
 
 @_remembered
 def _html(text: str) -> str:
-    return str(escape(text))
-
-
-@_remembered
-def _md(text: str) -> str:
-    """Escape what Markdown would read as markup; a lone ~ is none."""
-    plain = " ".join(text.split())
-    return re.sub(r"([\\`*<|\[])|(?<!\w)_|_(?!\w)|~(?=~)", r"\\\g<0>", plain)
-
-
-def _md_code(text: str) -> str:
-    plain = " ".join(text.split()).replace("|", r"\|")
-    fence = "``" if "`" in plain else "`"
-    return f"{fence}{plain}{fence}"
+    return str(escape(plain.line(text, plain.LONG)))
 
 
 @_remembered
 def _rst(text: str) -> str:
     """Escape what reStructuredText would read as markup."""
-    plain = " ".join(text.split())
-    return re.sub(r"[\\`*|]|_(?!\w)", r"\\\g<0>", plain)
+    return re.sub(r"[\\`*|]|_(?!\w)", r"\\\g<0>", " ".join(plain.line(text, plain.LONG).split()))
 
 
 @_remembered
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(
+        _LATEX.get(letter, letter) for letter in " ".join(plain.line(text, plain.LONG).split())
+    )
