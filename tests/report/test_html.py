@@ -276,7 +276,7 @@ def test_write_replaces_the_file_whole(settings: Settings, tmp_path: Path) -> No
 
 
 def test_write_refused_is_one_line(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot write the report .*missing.*: No such file"):
+    with pytest.raises(DataError, match=r"cannot write .*missing.*: No such file"):
         drawn.write(samples.unmeasured(), settings, tmp_path / "missing" / "report.html")
 
 
