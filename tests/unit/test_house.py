@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 HOUSE = data_root() / "harness" / "cpufit"
 PROJECT = tomllib.loads((data_root() / "pyproject.toml").read_text(encoding="utf-8"))
 CONTRIBUTING = (data_root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MEASURING = (data_root() / "docs" / "measuring.md").read_text(encoding="utf-8")
+MEASURING = "".join(
+    (data_root() / "docs" / name).read_text(encoding="utf-8")
+    for name in ("measuring.md", "models.md")
+)
 REAL = [engine for engine in engines() if not engine.invented]
 
 

@@ -85,7 +85,7 @@ def _documents(paths: Sequence[Path], check: bool) -> None:
         sys.stderr.write("".join(f"cpufit: {one.words}\n" for one in wrong))
         if wrong:
             names = shlex.join(dict.fromkeys(as_argument(one.path) for one in wrong))
-            sys.stderr.write(f"cpufit: `cpufit table --update {names}` writes them anew\n")
+            sys.stderr.write(f"cpufit: `cpufit table --update {names}` updates them\n")
             sys.exit(1)
     else:
         markers.update(found)
