@@ -192,3 +192,25 @@ def test_quantizer_leaves_no_trace(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert (tempfile.tempdir, list(root.handlers), logging.root.manager.disable) == before
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+@pytest.mark.parametrize("name", [n for n, model in load_models().items() if model.encoder])
+def test_encoders_have_in_int8_what_the_quantizer_takes_by_default(
+    name: str, tmp_path: Path
+) -> None:
+    """Its options decide the scales only: which operators and weights become integer is its own."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    float32, theirs = build(small(name), tmp_path / "float", "fp32"), tmp_path / "theirs.onnx"
+    quantize_dynamic(float32.file, theirs)
+    ours = build(small(name), tmp_path / "ours", "int8").file
+    assert kinds(ours) == kinds(theirs)
+
+
+def kinds(file: Path) -> tuple[Counter[str], Counter[tuple[int, ...]]]:
+    """Return a graph's operators, and the shapes of its 8-bit matrices."""
+    graph = onnx.load(file).graph
+    eight = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    matrices = [i for i in graph.initializer if i.data_type in eight and len(i.dims) == 2]
+    operators = Counter(node.op_type for node in graph.node)
+    return operators, Counter(tuple(array.dims) for array in matrices)
