@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cpufit.artifacts.cache import key_of
-from cpufit.errors import UsageError
+from cpufit.errors import DataError, UsageError
 from cpufit.margins import MARGINS
 from cpufit.plan.request import Request, from_json, resolve
 from cpufit.plan.selection import Selection
@@ -197,3 +197,15 @@ def test_a_suite_may_name_variants(tmp_path: Path) -> None:
     suite.write_text(text.replace("depth75", "depth5"), encoding="utf-8")
     with pytest.raises(UsageError, match="unknown variant 'depth5' of gpt2"):
         resolve(Request(suite=(str(suite),)))
+
+
+def test_a_damaged_file_ends_no_run_of_others(tmp_path: Path) -> None:
+    """Alone it is refused; beside others its cells are there, and say why they cannot run."""
+    files, bad = _own(tmp_path), tmp_path / "bad.onnx"
+    bad.write_bytes(b"x")
+    chosen = Selection(scenarios=("latency",))
+    with pytest.raises(DataError, match=r"bad\.onnx is not a whole ONNX model"):
+        resolve(Request(files=(str(bad),), selection=chosen))
+    found = _ids(Request(files=(*files, str(bad)), selection=chosen))
+    assert any(name.startswith("bad:real/") for name in found)
+    assert len(found) > len(_ids(Request(files=files, selection=chosen)))

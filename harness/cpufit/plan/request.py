@@ -12,8 +12,9 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cpufit import config
 from cpufit.artifacts import asis
+from cpufit.artifacts.base import About
 from cpufit.catalog import load_models, model_of_file, read_cards, with_variants
-from cpufit.errors import DataError, UsageError, unknown
+from cpufit.errors import DataError, UnsupportedError, UsageError, unknown
 from cpufit.given import told
 from cpufit.margins import MARGINS
 from cpufit.plan import cells as of_blocks
@@ -29,12 +30,12 @@ from cpufit.runtimes import engines, reading
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cpufit.artifacts.base import About
     from cpufit.margins import Margins
     from cpufit.precisions import Precision
     from cpufit.schema import Budget, Cell, Levels, Model, Order, Scenario, Select, Suite
 
 SUITES = ("quick",)
+_UNREAD = About(precision="fp32", family="own")  # of a file that cannot be read
 
 
 def _each(value: object) -> object:
@@ -180,7 +181,7 @@ def _own(
     cells: tuple[Cell, ...] = ()
     paths = [found_at(Path(name)) for name in request.files]
     for path, called in zip(paths, called_apart(paths), strict=True):
-        for model, about in _models_in(path, called, request.inputs):
+        for model, about in _models_in(path, called, request.inputs, alone=len(paths) == 1):
             if model.card in models:
                 again = model.file and model.file == models[model.card].file
                 raise UsageError(
@@ -213,7 +214,7 @@ def _refuse_what_does_not_apply(request: Request) -> None:
 
 
 def _models_in(
-    path: Path, called: str, inputs: Sequence[str]
+    path: Path, called: str, inputs: Sequence[str], *, alone: bool
 ) -> tuple[tuple[Model, About | None], ...]:
     """Return the models of a file of cards, or that of a model file with what it says of itself."""
     if path.suffix.lower() == CARDS:
@@ -223,7 +224,12 @@ def _models_in(
     model = replace(model_of_file(path, called), inputs=told(inputs))
     if inputs:
         asis.check_given(model)
-    about = asis.about(path, model)
+    try:
+        about = asis.about(path, model)
+    except (DataError, UnsupportedError):
+        if alone:
+            raise
+        about = _UNREAD  # its cells will say why; the other models are measured
     return ((asis.known(model, about), about),)
 
 
