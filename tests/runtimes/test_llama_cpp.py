@@ -92,7 +92,7 @@ COSINES: dict[Precision, float] = {
     "fp16": 0.999,
     "bf16": 0.999,
     "int8": 0.998,
-    "int4": 0.92,
+    "int4": 0.91,
     "q4_0": 0.88,
 }
 IDS = tuple((7 + 37 * place) % VOCAB for place in range(40))
