@@ -27,8 +27,9 @@ def folder() -> Iterator[Path]:
     """Give an empty folder of this process's own, and remove it whatever happens."""
     sweep()
     path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    with _marked(path, os.O_CREAT | os.O_EXCL) as mark:
+    with _opened(path / "new", os.O_CREAT | os.O_EXCL) as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
+        (path / "new").rename(path / _MARK)  # locked before anybody who sweeps can see it
         try:
             yield path
         finally:
@@ -45,10 +46,10 @@ def sweep() -> None:
 def _sweep(path: Path) -> None:
     if path.is_symlink() or path.stat().st_uid != os.geteuid():
         return
-    with _marked(path) as mark:
+    with _opened(path / _MARK) as mark:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _marked(path: Path, flags: int = 0) -> FileIO:
-    return FileIO(os.open(path / _MARK, os.O_RDWR | os.O_NOFOLLOW | flags, 0o600), "r+")
+def _opened(path: Path, flags: int = 0) -> FileIO:
+    return FileIO(os.open(path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o600), "r+")

@@ -3,7 +3,7 @@
 A parser that hangs, dies or wants all memory ends there, and the file is refused in one line. The
 same file is read once: the answer is kept.
 
-    python -m cpufit.artifacts.asis.apart    a pickled (file, model) on stdin, JSON on stdout
+    python -m cpufit.artifacts.asis.reader    a pickled (file, model) on stdin, JSON on stdout
 """
 
 from __future__ import annotations
