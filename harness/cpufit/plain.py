@@ -11,6 +11,7 @@ _MARKDOWN = re.compile(r"([\\`*<|\[])|(?<!\w)_|_(?!\w)|~(?=~)")
 _FORMULA = ("=", "+", "-", "@")
 _COMMANDS = re.compile(r"^(\s*):(?=:)|##(?=\[)", re.MULTILINE)  # of GitHub's runners
 LINE, LONG = 500, 4000  # letters of a text in a sentence; of a caption, a command
+_BYTES = range(0xDC80, 0xDD00)  # of a path that is no text
 _JOINERS = "\u200c\u200d"  # of scripts and emoji; they show nothing of their own
 
 
@@ -67,4 +68,6 @@ def cut(text: str, most: int = LINE) -> str:
 def _shown(letter: str) -> str:
     if letter.isprintable() or letter in _JOINERS:
         return letter
+    if ord(letter) in _BYTES:
+        return f"\\x{ord(letter) - 0xDC00:02x}"
     return " " if letter.isspace() else "?"

@@ -29,10 +29,10 @@ def test_a_slower_file_fails_in_every_format(tmp_path: Path) -> None:
     files = ("--json", "g.json", "--junit", "g.xml", "--markdown", "g.md", "--github")
     said = cpufit("gate", "--against-model", old, new, *ON_FAKE, *files, cwd=tmp_path)
     assert said.code == 1, said
-    assert "before: old; after: new" in said.out
+    assert "before: old.json; after: new.json" in said.out
     assert "regression: of 1 cell 1 worse" in said.out
     assert "::error title=cpufit gate::new:real/fp32/fake/latency/t1: latency +" in said.out
-    assert "%0Abefore: old%0Aafter: new%0Ahost: " in said.out
+    assert "%0Abefore: old.json%0Aafter: new.json%0Ahost: " in said.out
     assert "\nagain: cpufit gate --against-model" in said.out
     found = json.loads((tmp_path / "g.json").read_text())
     assert (found["verdict"], found["exit_code"]) == ("regression", 1)
@@ -195,7 +195,7 @@ def test_an_arm_that_lacks_what_is_needed_says_so(tmp_path: Path) -> None:
     import venv
 
     venv.create(tmp_path / "other")
-    said = cpufit("gate", "--against", "other", "--cache", "cache", cwd=tmp_path)
+    said = cpufit("gate", "--against", "./other", "--cache", "cache", cwd=tmp_path)
     assert "cpufit's worker does not run in" in said.mistake
     assert "No module named" in said.mistake
 

@@ -262,7 +262,7 @@ def test_ctrl_c_keeps_what_was_measured(
     ("old", "new", "message"),
     [
         ("gpt2", "gpt3", "unknown model 'gpt3'; did you mean 'gpt2'?"),
-        ("rapid", "rapide", "unknown budget 'rapide'; did you mean 'rapid'?"),
+        ("rapid", "rapide", "unknown budget 'rapide'; did you mean 'rapid'? *"),
         ("[[cells]]", "[[cell]]", "*cell: unknown key (did you mean 'cells'?)*"),
         ("title =", "title", "*s.toml is not valid TOML: *"),
     ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit import analysis, config, store
+from cpufit.plan.remembered import remember
 from cpufit.plan.request import Request
 from cpufit.plan.selection import Selection
 from cpufit.run import flow
@@ -54,7 +55,9 @@ def _begun(folder: Path) -> tuple[flow.Run, flow.Place]:
     selection = Selection(scenarios=("latency",))
     request = Request(budget="rapid", selection=selection, files=(str(path),))
     place = flow.Place(output=folder, cache=folder / "cache")
-    return flow.begin(request, place), place
+    run = flow.begin(request, place)
+    remember(run.results.path, request)
+    return run, place
 
 
 def _another(folder: Path) -> None:

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.onnxruntime
 
 SHAPES = FAMILIES | {"narrow": {"tied": True, "hidden": 64, "heads": 2, "kv_heads": 1}}
 # Of the logits to those of the unrounded weights: such small models do not average errors out.
-COSINES: dict[Precision, float] = {"int8": 0.999, "int4": 0.9, "int4_all": 0.9}
+COSINES: dict[Precision, float] = {"int8": 0.998, "int4": 0.9, "int4_all": 0.9}
 QUANTISED = [
     (shape, precision)
     for shape, changes in SHAPES.items()

@@ -184,7 +184,7 @@ def test_files_that_hold_no_cards(tmp_path: Path) -> None:
         _read(tmp_path, "")
     with pytest.raises(UsageError, match="is a suite, no model card; cpufit run --suite"):
         _read(tmp_path, "title = 'x'\n[[cells]]\nmodels = []\n")
-    with pytest.raises(UsageError, match="title: must be a table"):
+    with pytest.raises(UsageError, match="describes no model; a card is a table"):
         _read(tmp_path, "title = 'x'\n")
     with pytest.raises(DataError, match="no file"):
         read_cards(tmp_path / "none.toml")

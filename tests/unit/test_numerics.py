@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Job, Model, Record, Weights
 
 LANGUAGE = [model for model in load_models().values() if model.decoder]
-ARTIFACT = Artifact(key="k", path="/x", size_bytes=1, parameters=1, format="f", recipe="r")
+ARTIFACT = Artifact(key="k", path=__file__, size_bytes=1, parameters=1, format="f", recipe="r")
 FOUND = Numerics(cosine=0.9, what="w")
 Vectors = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8).map(np.array)
 
