@@ -144,7 +144,7 @@ def _limit_name(host: Host) -> str:
 def _shares(tiers: Sequence[Tier]) -> str:
     """Return what the tiers' lines mean, to follow the limit; '' where there are none."""
     shares = " or ".join(sorted({f"{tier.memory_share:.0%}" for tier in tiers}))
-    told = f"; a tier's models may take {shares} of it, which the other lines mark"
+    told = f"; a tier's models may take {shares} of it, the line left of it"
     return told if tiers else ""
 
 
@@ -243,7 +243,7 @@ def _name(axes: Axes, top: float, row: Row, value: str, colour: str) -> None:
 def _line(axes: Axes, value: float, label: str) -> None:
     # Only beside the data: a line through the names would make them hard to read.
     tops = range(_TOP, int(axes.get_ylim()[0]), _STEP)
-    ends = [(4.0, 16.0), *((top + 15.0, top + 30.0) for top in tops)]
+    ends = [*([(4.0, 16.0)] if label else []), *((top + 15.0, top + 30.0) for top in tops)]
     axes.vlines([value] * len(ends), *zip(*ends, strict=True), color=svg.INK, linewidth=1)
     low, high = axes.get_xlim()
     if axes.get_xscale() == "log":
