@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cpufit.catalog import load_models, read_cards
+from cpufit.catalog.cards import model_of_file
 from cpufit.catalog.checks import ARCHITECTURES, check
 from cpufit.errors import DataError, UsageError
 from cpufit.networks import encoder_counts
 from cpufit.networks.decoder import tensors
+from cpufit.store.sane import sane
+from tests.samples import RECORD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,3 +221,13 @@ def test_a_shipped_card_with_wrong_counts_is_refused() -> None:
         "llm.toml: gpt2.parameters: 124,000,000 given, the shapes have 124,439,808, "
         "correct one of them"
     )
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\tb", "turned\u202e", "bytes\udce9", "x" * 240])
+def test_a_file_is_called_as_results_keep_it(tmp_path: Path, name: str) -> None:
+    """Else its cell would never be found again, and a run never be whole."""
+    path = tmp_path / f"{name}.onnx"
+    path.write_bytes(b"")
+    model = model_of_file(path)
+    kept = sane(replace(RECORD, cell=replace(RECORD.cell, model=model.name)))
+    assert kept.cell.card == model.card

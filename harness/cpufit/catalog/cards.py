@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from cpufit import plain
 from cpufit.catalog.checks import check
 from cpufit.catalog.variants import named
 from cpufit.config import parse_tables, read_toml
@@ -94,8 +95,11 @@ def model_of_file(path: Path, called: str = "") -> Model:
 
 
 def _plain(words: str) -> str:
-    """Return a name in which nothing separates: not a variant, nor the parts of a cell's id."""
-    return re.sub(r"[/@?]", "-", words.lower())
+    """Return a name in which nothing separates: not a variant, nor the parts of a cell's id.
+
+    It is the plain line that results would make of it, so that a cell is found again there.
+    """
+    return re.sub(r"[/@?]", "-", plain.line(words.lower()))
 
 
 def _read(path: Path) -> dict[str, Model]:
