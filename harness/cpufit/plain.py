@@ -65,9 +65,12 @@ def cut(text: str, most: int = LINE) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def byte(letter: str) -> str:
+    """Return a byte of a path that is no text as people write it, '\\xe9'; '' for any letter."""
+    return f"\\x{ord(letter) - 0xDC00:02x}" if ord(letter) in _BYTES else ""
+
+
 def _shown(letter: str) -> str:
     if letter.isprintable() or letter in _JOINERS:
         return letter
-    if ord(letter) in _BYTES:
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return " " if letter.isspace() else "?"
+    return byte(letter) or (" " if letter.isspace() else "?")

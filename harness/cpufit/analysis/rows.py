@@ -141,7 +141,7 @@ def _row(records: tuple[Record, ...], levels: Levels) -> Row:
         records=records,
         used=used,
         disturbances=disturbances,
-        metrics=_metrics(used, levels, _slowdown(used, 0.5)),
+        metrics=_metrics(used, levels, _slowdown(used, 0.5) if disturbances else 1.0),
     )
 
 

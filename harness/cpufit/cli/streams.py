@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from cpufit import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,7 +37,6 @@ _NEAR = {
     "•": "*",
 }
 _BRAILLE, _BOX = range(0x2800, 0x2900), range(0x2500, 0x2580)  # what rich draws with
-_BYTES = range(0xDC80, 0xDD00)  # of a path that is no text
 
 
 def near(error: UnicodeError) -> tuple[str, int]:
@@ -48,9 +49,7 @@ def near(error: UnicodeError) -> tuple[str, int]:
 def _near(letter: str) -> str:
     if ord(letter) in _BRAILLE or ord(letter) in _BOX:
         return "-"
-    if ord(letter) in _BYTES:
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return _NEAR.get(letter) or json.dumps(letter)[1:-1]
+    return plain.byte(letter) or _NEAR.get(letter) or json.dumps(letter)[1:-1]
 
 
 class _Patient(io.FileIO):
