@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.05
 _FEWEST, _MOST = 4, 16  # slices of either process; between them, until they agree
+_ROUND = 4  # turns, A B B A B A A B: each has its slices back to back as often as the other
 _PAIR_S = 10.0  # no more than the fewest are started beyond it
 
 
@@ -61,7 +62,7 @@ def take(
     whole: bool,
     on_stage: Callable[[str], None],
 ) -> Taken:
-    """Let both run; the one that starts also goes first in every other slice.
+    """Let both run; the one that starts also goes first in the first slice.
 
     What else the host did is counted from the first process's start to the last one's end.
     """
@@ -125,13 +126,13 @@ def _take_turns(alive: Sequence[Child]) -> Child | None:
     done: tuple[list[Sequence[float]], ...] = tuple([] for _ in alive)
     for turn in range(_MOST):
         order = [*zip(alive, done, strict=True)]
-        for one, slices in reversed(order) if turn % 2 else order:
+        for one, slices in reversed(order) if turn % _ROUND in (1, 2) else order:
             one.go()
             if not one.wait("slice"):
                 return one
             one.rest()
             slices.append(one.slices_ns)
-        if turn + 1 < _FEWEST or turn % 2 == 0:
+        if turn + 1 < _FEWEST or (turn + 1) % _ROUND:
             continue
         if settled(*done) or time.monotonic() - began > _PAIR_S:
             break
