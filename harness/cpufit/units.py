@@ -57,6 +57,13 @@ def size(count: float) -> str:
     return f"{significant(count / 1e9)} GB"
 
 
+def counted(number: float, noun: str) -> str:
+    """Return '1 cell', '1,200 cells', '3 processes', '0.5 cores'."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {noun}{ending}"
+
+
 def count(value: int) -> str:
     """Format a parameter or MAC count: '1.10 G', '66.4 M'."""
     for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, " k"), (1e9, 1e6, " M")):

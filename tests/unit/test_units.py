@@ -32,6 +32,21 @@ def test_size(bytes_: float, text: str) -> None:
     assert units.size(bytes_) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (1, "cell", "1 cell"),
+        (0, "cell", "0 cells"),
+        (1200, "cell", "1,200 cells"),
+        (3, "process", "3 processes"),
+        (0.5, "core", "0.5 cores"),
+        (2.0, "core", "2 cores"),
+    ],
+)
+def test_counted(count: float, noun: str, text: str) -> None:
+    assert units.counted(count, noun) == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(42, "0:42"), (725, "12:05"), (3723, "1:02:03")])
 def test_clock(seconds: float, text: str) -> None:
     assert units.clock(seconds) == text

@@ -82,7 +82,7 @@ def as_table(root: Path) -> RenderableType:
     total = units.size(storage.total_bytes(root))
     room = unwritable(root) or f"{units.size(storage.free_bytes(root))} of its disk are free"
     words = Text(
-        f"\n{_count(len(found))}, {total} in {root}\n"
+        f"\n{units.counted(len(found), 'artifact')}, {total} in {root}\n"
         f"{room}\n"
         "no limit but the disk; `cpufit run --cache-max 20GB` sets one for a run"
     )
@@ -129,13 +129,9 @@ def cleared_as_text(cleared: Cleared) -> str:
         [
             *(f"removed {_name(e)}, {units.size(e.size_bytes)}" for e in cleared.removed),
             *(f"kept {_name(e)}: a running process uses it" for e in cleared.kept),
-            f"{_count(len(cleared.removed))} removed, {freed}",
+            f"{units.counted(len(cleared.removed), 'artifact')} removed, {freed}",
         ]
     )
-
-
-def _count(artifacts: int) -> str:
-    return "1 artifact" if artifacts == 1 else f"{artifacts} artifacts"
 
 
 def _name(entry: Entry) -> str:

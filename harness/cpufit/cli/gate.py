@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from cpufit.cli.options import Many, Number, Wholes, Words, cache_folder, console, recovered
 from cpufit.errors import DataError, UsageError, unknown
 from cpufit.files import append, save, try_out
-from cpufit.units import listed
+from cpufit.units import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -289,7 +289,7 @@ class _Watcher:
             words = f"before: {before}; after: {after}"
         self._console.print(words, soft_wrap=True)
         total = len(setup.cells)
-        words = f"{total} cell{'s' * (total != 1)}, {SCREEN} pairs of processes each at least"
+        words = f"{counted(total, 'cell')}, {SCREEN} pairs of processes each at least"
         self._console.print(words)
 
     def started(self, cell: Cell) -> None:

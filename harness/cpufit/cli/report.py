@@ -32,7 +32,7 @@ def report(
     """
     import gc
 
-    from cpufit import analysis, config, store
+    from cpufit import analysis, config, store, units
     from cpufit.analysis.open import so_far
     from cpufit.plan.request import cells_of
     from cpufit.report import html
@@ -50,7 +50,7 @@ def report(
     html.write(rows, settings, target, how_far)
     for words in verdicts(rows, settings):
         console().print(f"{how_far}. {words}" if how_far else words, soft_wrap=True)
-    count = f"{len(rows)} cell{'s' * (len(rows) != 1)}"
+    count = units.counted(len(rows), "cell")
     console().print(f"report of {count}: {target}", soft_wrap=True)
     if open_:
         import webbrowser

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from cpufit import units
 from cpufit.gating import rule, verdict
 from cpufit.gating.pairs import Facts, Trial, kind_of, values_of
 from cpufit.gating.rule import FAMILY_ALPHA, Judged
@@ -100,7 +101,7 @@ def _doubtful(judged: Judged) -> Judged:
 def _quantity(past: Logs, now: float, margin: float, tested: int) -> Judged:
     change, count = now - float(past.mean()), len(past)
     if count < FEWEST:
-        why = f"{count} earlier run{'s' * (count > 1)}: {FEWEST} tell their luck from a change"
+        why = f"{units.counted(count, 'earlier run')}: {FEWEST} tell their luck from a change"
         return _judged("inconclusive", change, inf, count, inf, why)
     spread = float(np.std(past, ddof=1)) * sqrt(1 + 1 / count)
     bound = float(stdtrit(count - 1, 1 - FAMILY_ALPHA / max(tested, 1))) * spread

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cpufit import temporary
+from cpufit import temporary, units
 from cpufit.paths import cache_root
 from cpufit.run import flow
 from cpufit.run.record import log_of
@@ -131,7 +131,7 @@ class _Voice:
 
     def planned(self, plan: Plan, done: Sequence[Record]) -> None:
         """Say how much there is to do."""
-        words = f"{self._total} cell{'s' * (self._total != 1)}, budget {plan.budget.name}"
+        words = f"{units.counted(self._total, 'cell')}, budget {plan.budget.name}"
         self._say(f"cpufit measures {words}{', resumed' if done else ''}")
 
     def started(self, cell: Cell) -> None:

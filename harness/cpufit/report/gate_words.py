@@ -62,7 +62,7 @@ class Verdict:
         counts = [(word, sum(one.word == word for one in self.found)) for word in _TITLES]
         parts = [f"{count} {_TITLES[word]}" for word, count in counts if count]
         total = len(self.found)
-        return f"{self.word}: of {total} cell{'s' * (total != 1)} {', '.join(parts)}"
+        return f"{self.word}: of {units.counted(total, 'cell')} {', '.join(parts)}"
 
 
 def change(judged: Judged) -> str:

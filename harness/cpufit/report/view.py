@@ -43,7 +43,6 @@ class HostBlock:
     host: Host
     facts: tuple[tuple[str, str], ...]
     recommendation: Recommendation
-    titles: dict[str, str]  # card -> title
     reasons: dict[tuple[str, str], str]  # (card, precision) -> why it was not measured
     picks: tuple[Pick, ...]
     over: tuple[Flag, ...]
@@ -167,8 +166,8 @@ def _summary(table: Sequence[Row]) -> str:
     measured = sum(row.ok for row in table)
     models = len({row.record.cell.card for row in table})
     missing = len(table) - measured
-    words = f"{_plural(len(table), 'cell')} of {_plural(models, 'model')}, recorded {when}: "
-    words += f"{measured} measured"
+    words = f"{units.counted(len(table), 'cell')} of {units.counted(models, 'model')}, "
+    words += f"recorded {when}: {measured} measured"
     return words + (f", {missing} not, each with its reason." if missing else ".")
 
 
@@ -181,12 +180,8 @@ def _weights(table: Sequence[Row]) -> str:
         " those of the real model; accuracy is not measured."
     )
     if real:
-        return f"{claim} {real} of {_plural(len(table), 'cell')} use real weights and say so."
+        return f"{claim} {real} of {units.counted(len(table), 'cell')} use real weights and say so."
     return claim
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 # --------------------------------------------------------------------------------------- one host
@@ -199,7 +194,6 @@ def _host_block(name: str, rows: Sequence[Row], settings: Settings) -> HostBlock
         host=host,
         facts=host_facts(host),
         recommendation=found,
-        titles={r.record.cell.card: r.record.title for r in rows if r.record.title},
         reasons=_reasons(rows),
         picks=tuple(picks(rows)),
         over=tuple(flag for flag in flags if flag.metric.verdict == "over"),
@@ -227,7 +221,7 @@ def _reasons(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 def _over_heading(rows: Sequence[Row]) -> str:
     judged = [metric for row in rows for metric in row.metrics if metric.verdict]
     over = sum(metric.verdict == "over" for metric in judged)
-    return f"Over {words.limits(judged)}: {over:,} of {_plural(len(judged), 'judged case')}"
+    return f"Over {words.limits(judged)}: {over:,} of {units.counted(len(judged), 'judged case')}"
 
 
 def _inexact_heading(rows: Sequence[Row]) -> str:

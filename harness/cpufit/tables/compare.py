@@ -51,7 +51,7 @@ class Side:
             self.run,
             self.recorded,
             self.versions,
-            f"{self.cells} cell{'s' * (self.cells != 1)}",
+            units.counted(self.cells, "cell"),
         ]
         if self.price is not None:
             found.append(f"{units.significant(self.price)} USD")
