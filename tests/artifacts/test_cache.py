@@ -431,7 +431,7 @@ def test_a_cell_that_outgrows_the_cache_is_skipped_with_the_numbers(tmp_path: Pa
 
 
 def test_a_file_of_the_users_own_needs_no_room(tmp_path: Path) -> None:
-    path = tmp_path / "mine.json"
+    path = tmp_path / "mine.timings"
     path.write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
     made = _fill(tmp_path)
     model = model_of_file(path)

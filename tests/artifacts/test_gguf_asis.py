@@ -246,7 +246,7 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 
 
 def test_timings_go_to_the_fake_runtime(tmp_path: Path) -> None:
-    file = tmp_path / "timings.json"
+    file = tmp_path / "a.timings"
     file.write_text(json.dumps({"infer_ms": 1}))
     built = asis.build(request(file), tmp_path)
     assert (built.file, built.format, precision_of(file)) == (file, "timings", "fp32")

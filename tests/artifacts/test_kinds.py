@@ -82,13 +82,19 @@ def test_it_is_said_before_anything_is_parsed(tmp_path: Path) -> None:
         about(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "a.gguf", "a.xml"])
+def test_an_empty_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UnsupportedError, match=rf"{name} is empty; copy or download it again"):
+        about(tmp_path / name)
+
+
 def test_what_is_of_its_kind_is_not_mistaken(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "a.onnx")
     (tmp_path / "a.xml").write_text('<?xml version="1.0"?><net/>', encoding="utf-8")
     (tmp_path / "a.json").write_text("{}", encoding="utf-8")
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    (tmp_path / "empty.onnx").write_bytes(b"")
     assert not any(kinds.what(file) for file in tmp_path.iterdir())
     (tmp_path / "a.gguf").rename(tmp_path / "a.onnx")
     assert kinds.what(tmp_path / "a.onnx") == (
@@ -172,6 +178,9 @@ def test_a_model_in_parts_is_read_from_its_first(tmp_path: Path) -> None:
     assert cache._tree_bytes(parts[0]) == whole
     with pytest.raises(UnsupportedError, match=r"not the first of 3 parts; name .*-00001-of-00003"):
         about(parts[1])
+    parts[1].write_bytes(parts[0].read_bytes())
+    with pytest.raises(DataError, match=r"-00002-of-00003\.gguf is not part 2 of the 3"):
+        gguf_file.about(parts[0])
     parts[2].unlink()
     with pytest.raises(DataError, match=r"m-00003-of-00003\.gguf is missing"):
         gguf_file.about(parts[0])

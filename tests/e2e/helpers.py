@@ -65,6 +65,6 @@ def set_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def timings(folder: Path, name: str, **values: object) -> Path:
     """Write a file of timings for the fake runtime."""
-    path = folder / f"{name}.json"
+    path = folder / f"{name}.timings"
     path.write_text(json.dumps(values), encoding="utf-8")
     return path

@@ -29,10 +29,10 @@ def test_a_slower_file_fails_in_every_format(tmp_path: Path) -> None:
     files = ("--json", "g.json", "--junit", "g.xml", "--markdown", "g.md", "--github")
     said = cpufit("gate", "--against-model", old, new, *ON_FAKE, *files, cwd=tmp_path)
     assert said.code == 1, said
-    assert "before: old.json; after: new.json" in said.out
+    assert "before: old.timings; after: new.timings" in said.out
     assert "regression: of 1 cell 1 worse" in said.out
     assert "::error title=cpufit gate::new:real/fp32/fake/latency/t1: latency +" in said.out
-    assert "%0Abefore: old.json%0Aafter: new.json%0Ahost: " in said.out
+    assert "%0Abefore: old.timings%0Aafter: new.timings%0Ahost: " in said.out
     assert "\nagain: cpufit gate --against-model" in said.out
     found = json.loads((tmp_path / "g.json").read_text())
     assert (found["verdict"], found["exit_code"]) == ("regression", 1)
@@ -215,6 +215,6 @@ def test_a_baseline_of_somebody_else_opens_nothing_that_it_names(tmp_path: Path)
     assert str(tmp_path).encode() not in mine.read_bytes()
     mine.rename(tmp_path / "foreign.parquet")
     said = cpufit("gate", "--baseline", "foreign.parquet", cwd=tmp_path)
-    assert "does not say where m.json lies" in said.mistake
-    named = cpufit("gate", "m.json", "--baseline", "foreign.parquet", cwd=tmp_path)
+    assert "does not say where m.timings lies" in said.mistake
+    named = cpufit("gate", "m.timings", "--baseline", "foreign.parquet", cwd=tmp_path)
     assert named.code == 3, named

@@ -93,14 +93,14 @@ def test_a_scenario_for_other_models(tmp_path: Path) -> None:
 
 def test_no_scenario_that_was_named_vanishes(tmp_path: Path) -> None:
     timings(tmp_path, "m", **FAST)
-    said = cpufit("run", "m.json", "--scenario", "memory", "caption", "-o", "o", cwd=tmp_path)
+    said = cpufit("run", "m.timings", "--scenario", "memory", "caption", "-o", "o", cwd=tmp_path)
     assert said.code == 0
     assert "unsupported: scenario caption is for models that write about a picture" in said.out
 
 
 def test_a_run_of_nothing_but_what_cannot_be(tmp_path: Path) -> None:
     timings(tmp_path, "m", **FAST)
-    said = cpufit("run", "m.json", "--scenario", "caption", "-o", "o", cwd=tmp_path)
+    said = cpufit("run", "m.timings", "--scenario", "caption", "-o", "o", cwd=tmp_path)
     assert "nothing was measured: unsupported: scenario caption is for models" in said.mistake
 
 
@@ -121,6 +121,8 @@ def test_what_goes_in_and_what_comes_out_is_told(tmp_path: Path) -> None:
     (record,) = store.read([store.newest(tmp_path / "o")])
     assert record.cell.id.startswith("m?n=9:real/")
     assert "output y: 9 of 9 numbers are NaN or infinite" in record.outcome.notes
+    assert "Of your own files:" in said.out
+    assert "  - m.onnx: output y: 9 of 9 numbers are NaN or infinite" in said.out
     assert record.artifact is not None
     assert record.artifact.inputs[0].fill == "values:9"
 
@@ -139,7 +141,7 @@ def test_an_image_of_the_wrong_layout(tmp_path: Path) -> None:
     assert "input x is n x 64 x 64 x 3, but the model takes its channels from axis 1: 3" in said.out
 
 
-@pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml", ".json"])
+@pytest.mark.parametrize("suffix", [".gguf", ".onnx", ".xml", ".timings"])
 def test_a_corrupt_model_file(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"m{suffix}").write_bytes(b"\0nonsense" * 99)
     said = cpufit("run", f"m{suffix}", "--cache", "cache", cwd=tmp_path)
@@ -154,18 +156,47 @@ def test_an_unknown_kind_of_model_file(tmp_path: Path) -> None:
     assert "no runtime reads m.pt; give a file ending in .gguf, .onnx, .xml, .toml" in said
 
 
+def test_json_beside_a_model_is_none(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    said = cpufit("run", "config.json", cwd=tmp_path).mistake
+    assert "config.json is JSON, not a model; name the model beside it" in said
+
+
+def test_a_file_that_cannot_be_loaded_is_loaded_once(tmp_path: Path) -> None:
+    (tmp_path / "m.timings").write_text('{"colour": 1}', encoding="utf-8")
+    words = ("--threads", "1", "2", "--scenario", "latency", "memory", "-o", "o", "--cache", "c")
+    said = cpufit("run", "m.timings", *words, cwd=tmp_path).mistake
+    assert "nothing was measured: failed: " in said
+    records = store.read([store.newest(tmp_path / "o")])
+    assert [record.spent_s > 0 for record in records] == [True, False, False, False]
+    assert len({record.outcome.reason for record in records}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("cache", "clera"), "Did you mean 'clear'?"),
+        (("selftest", "gat"), "did you mean `cpufit selftest gate`?"),
+    ],
+)
+def test_a_command_of_a_command_is_pointed_at(
+    tmp_path: Path, words: tuple[str, ...], hint: str
+) -> None:
+    assert hint in cpufit(*words, cwd=tmp_path).mistake
+
+
 def test_a_runtime_that_does_not_read_the_file(tmp_path: Path) -> None:
     timings(tmp_path, "m", **FAST)
-    said = cpufit("run", "m.json", "--runtime", "openvino", cwd=tmp_path).mistake
-    assert "m.json cannot be run on openvino; it runs on fake" in said
+    said = cpufit("run", "m.timings", "--runtime", "openvino", cwd=tmp_path).mistake
+    assert "m.timings cannot be run on openvino; it runs on fake" in said
 
 
 def test_an_unwritable_output_and_cache(tmp_path: Path) -> None:
     timings(tmp_path, "m", **FAST)
     (tmp_path / "file").write_text("in the way")
-    said = cpufit("run", "m.json", "--cache", "cache", "-o", "file/out", cwd=tmp_path).mistake
+    said = cpufit("run", "m.timings", "--cache", "cache", "-o", "file/out", cwd=tmp_path).mistake
     assert "cannot write file/out" in said
-    said = cpufit("run", "m.json", "--cache", "file/cache", "-o", "out", cwd=tmp_path).mistake
+    said = cpufit("run", "m.timings", "--cache", "file/cache", "-o", "out", cwd=tmp_path).mistake
     assert "cannot write to the cache" in said
     assert "--cache" in said
 

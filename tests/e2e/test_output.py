@@ -92,7 +92,7 @@ def test_letters_that_a_stream_has_not(tmp_path: Path, encoding: str, text: str)
 
 
 def test_a_path_that_is_no_text(tmp_path: Path) -> None:
-    name = b"mod\xe9le.json"
+    name = b"mod\xe9le.timings"
     (Path(os.fsdecode(bytes(tmp_path) + b"/" + name))).write_bytes(b"{}")
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xe9"))
     folder.mkdir()

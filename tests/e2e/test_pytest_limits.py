@@ -48,11 +48,11 @@ def test_over_fails_undecided_warns_under_passes(
     result = run(
         """
 ran = []
-@cpufit("fast.json", max_latency_ms=8, max_load_ms=100, max_rss="2GB", max_size="1 kB")
+@cpufit("fast.timings", max_latency_ms=8, max_load_ms=100, max_rss="2GB", max_size="1 kB")
 def test_under(): ran.append("under")
-@cpufit("fast.json", max_latency_ms=4.2)
+@cpufit("fast.timings", max_latency_ms=4.2)
 def test_undecided(): ran.append("undecided")
-@cpufit("fast.json", max_latency_ms=2, max_rss="1MB")
+@cpufit("fast.timings", max_latency_ms=2, max_rss="1MB")
 def test_over(): ran.append("over")
 @cpufit(model="mistral-7b", runtime="fake", max_ttft_ms=500, prompt_tokens=64)
 @cpufit(model="mistral-7b", runtime="fake", min_tokens_per_s=1)
@@ -96,7 +96,7 @@ def test_bodies(): assert ran == ["under", "undecided"]
 
 
 def test_undecided_fails_where_warnings_are_errors(run: Callable[..., pytest.RunResult]) -> None:
-    result = run("@cpufit('fast.json', max_latency_ms=4.2)\ndef test_it(): ...", "-W", "error")
+    result = run("@cpufit('fast.timings', max_latency_ms=4.2)\ndef test_it(): ...", "-W", "error")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["fast:real/fp32/fake: latency (p90) 4.* ms (*: undecided, *"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -106,16 +106,25 @@ def test_undecided_fails_where_warnings_are_errors(run: Callable[..., pytest.Run
     ("words", "message"),
     [
         ('model="mistral-7", max_rss="1GB"', "unknown model 'mistral-7'; did you mean 'mistral-*"),
-        ('"fast.json", max_latency=5', "unknown keyword of cpufit 'max_latency'; did you mean *"),
+        (
+            '"fast.timings", max_latency=5',
+            "unknown keyword of cpufit 'max_latency'; did you mean *",
+        ),
         ('"gpt2", runtime="onnx", max_ttft_ms=5', "unknown runtime 'onnx'; did you mean 'onnxr*"),
         ('"gpt2", precision="int3", max_ttft_ms=5', "unknown precision 'int3'; did you mean *"),
-        ('"fast.json", runtime="openvino", max_rss="1GB"', "openvino does not read fast.json; *"),
-        ('"fast.json", max_rss="2 elephants"', "max_rss '2 elephants' is not a size; give one *"),
         (
-            '"fast.json", max_latency_ms="5"',
+            '"fast.timings", runtime="openvino", max_rss="1GB"',
+            "openvino does not read fast.timings; *",
+        ),
+        (
+            '"fast.timings", max_rss="2 elephants"',
+            "max_rss '2 elephants' is not a size; give one *",
+        ),
+        (
+            '"fast.timings", max_latency_ms="5"',
             "max_latency_ms='5' is not a limit; give a number above*",
         ),
-        ('"fast.json", max_latency_ms=float("nan")', "max_latency_ms=nan is not a limit; *"),
+        ('"fast.timings", max_latency_ms=float("nan")', "max_latency_ms=nan is not a limit; *"),
         ('"gpt2", max_latency_ms=5', "max_latency_ms: gpt2 writes token by token; give max_ttft*"),
         ('"yolov8n", max_ttft_ms=5', "max_ttft_ms: yolov8n writes no tokens; give max_latency_ms"),
         ('"gpt2", threads=0, max_ttft_ms=5', "threads=0 is out of range; give 1 to 1024"),
@@ -125,7 +134,7 @@ def test_undecided_fails_where_warnings_are_errors(run: Callable[..., pytest.Run
         ('"a.onnx", input="n", max_rss="1GB"', "*'n' names no input; write --input NAME=16000*"),
         ('"a.onnx", input=9, max_rss="1GB"', "input=9 says nothing; write input=*"),
         ('"a.onnx", "b.onnx", max_rss="1GB"', "cpufit takes one model; name all else: *"),
-        ('"fast.json"', "the marker cpufit has no limit; give max_latency_ms, *"),
+        ('"fast.timings"', "the marker cpufit has no limit; give max_latency_ms, *"),
     ],
 )
 def test_words_that_cannot_be_meant(
@@ -141,17 +150,17 @@ def test_words_that_cannot_be_meant(
 def test_what_cannot_be_measured(run: Callable[..., pytest.RunResult]) -> None:
     result = run(
         """
-@cpufit("none.json", max_latency_ms=5)
+@cpufit("none.timings", max_latency_ms=5)
 def test_no_file(): ...
 @cpufit("yolov8n", precision="int4", max_latency_ms=5)
 def test_nobody_can(): ...
 @pytest.mark.skip
-@cpufit("fast.json", max_latency_ms=5)
+@cpufit("fast.timings", max_latency_ms=5)
 def test_skipped(): ...
 @pytest.mark.skipif(True, reason="not today")
-@cpufit("fast.json", max_latency_ms=5)
+@cpufit("fast.timings", max_latency_ms=5)
 def test_skipped_if(): ...
-@cpufit("fast.json", max_latency_ms=5)
+@cpufit("fast.timings", max_latency_ms=5)
 @pytest.fixture
 def unused(): ...
 """.rpartition("@cpufit")[0],
@@ -161,7 +170,7 @@ def unused(): ...
     result.stdout.fnmatch_lines(
         [
             "cpufit measures 1 cell, budget rapid",
-            "no file *none.json; check the path",
+            "no file *none.timings; check the path",
             "yolov8n/int4/onnxruntime/latency/t* unsupported: no int4 of yolov8n with synthetic *",
         ]
     )
@@ -175,24 +184,24 @@ def write(path, ms):
     path.write_text(json.dumps({"infer_ms": ms, "load_ms": 5, "jitter": 0.05}))
 
 def test_own(tmp_path, cpufit_measure):
-    write(tmp_path / "fast.json", 10)
-    measured = cpufit_measure(tmp_path / "fast.json", threads=1, max_latency_ms=20)
+    write(tmp_path / "fast.timings", 10)
+    measured = cpufit_measure(tmp_path / "fast.timings", threads=1, max_latency_ms=20)
     latency = measured.latency_ms
     assert latency.low < 10 < latency.value < 11 < latency.high
     assert (measured.ttft_ms, measured.load_ms.processes) == (None, 3)
     assert measured.rss_bytes.value > measured.size_bytes.value > 40
 
 def test_over(cpufit_measure):
-    cpufit_measure("fast.json", max_latency_ms=1)
+    cpufit_measure("fast.timings", max_latency_ms=1)
     raise AssertionError("went on")
 
 @pytest.fixture
 def rebuilt(pytestconfig):
-    write(pytestconfig.rootpath / "fast.json", 40)
+    write(pytestconfig.rootpath / "fast.timings", 40)
 
-@cpufit("fast.json", max_latency_ms=8)
+@cpufit("fast.timings", max_latency_ms=8)
 def test_before(): ...
-@cpufit("fast.json", max_latency_ms=20)
+@cpufit("fast.timings", max_latency_ms=20)
 def test_after(rebuilt): ...
 """
     )
@@ -213,9 +222,9 @@ def test_files_of_one_name_are_told_apart(
     timings(pytester.path / "v2", "fast", infer_ms=40)
     result = run(
         """
-@cpufit("fast.json", max_latency_ms=8)
+@cpufit("fast.timings", max_latency_ms=8)
 def test_one(): ...
-@cpufit("v2/fast.json", max_latency_ms=8)
+@cpufit("v2/fast.timings", max_latency_ms=8)
 def test_two(): ...
 """
     )
@@ -283,7 +292,7 @@ def test_a_file_named_like_a_catalog_model_stays_the_users(
     timings(pytester.path, "gpt2", **FAST)
     result = run(
         """
-@cpufit("gpt2.json", max_latency_ms=8)
+@cpufit("gpt2.timings", max_latency_ms=8)
 def test_mine(): pass
 @cpufit("gpt2", runtime="fake", min_tokens_per_s=1)
 def test_the_catalogs(): pass

@@ -62,7 +62,7 @@ def _begun(folder: Path) -> tuple[flow.Run, flow.Place]:
 
 def _another(folder: Path) -> None:
     """Put another model in its place: as large, as old, and whole at every moment."""
-    path, other = folder / "net.json", folder / "other"
+    path, other = folder / "net.timings", folder / "other"
     before = path.stat()
     other.write_bytes(path.read_bytes().replace(b'"infer_ms": 4', b'"infer_ms": 9'))
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -83,7 +83,7 @@ def test_a_cell_ends_whose_file_is_replaced(tmp_path: Path, at: str) -> None:
     row = _row(run.results.path)
     assert not row.ok
     assert row.metrics == ()
-    assert "net.json was replaced while it was measured" in row.record.outcome.why
+    assert "net.timings was replaced while it was measured" in row.record.outcome.why
 
 
 def test_what_was_measured_of_another_file_is_measured_anew(tmp_path: Path) -> None:

@@ -88,9 +88,7 @@ def test_flags_part_the_sure_from_the_undecided(settings: Settings) -> None:
         with_values(over, 480.0, 510.0), cell=replace(over.cell, model="maybe", runtime="other")
     )
     block = drawn.seen([over, maybe], settings).hosts[0]
-    assert [words.against(flag) for flag in block.over] == [
-        "1.8 times the 500 ms threshold already at p50"
-    ]
+    assert [words.against(flag) for flag in block.over] == ["1.8 times the 500 ms threshold"]
     assert [words.against(flag) for flag in block.undecided] == [
         "0.99 times the 500 ms threshold; undecided, 2 samples are too few"
     ]

@@ -54,6 +54,13 @@ def test_every_wrong_key_is_listed_with_its_path_and_the_nearest_name(tmp_path: 
     assert "\n" not in message
 
 
+def test_a_key_in_the_wrong_table_is_told_where_it_belongs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="models: unknown key here: it belongs into 'cells'"):
+        _suite(tmp_path, GOOD.replace("[[cells]]", "models = 3\n[[cells]]"))
+    with pytest.raises(UsageError, match=r"cells\.0\.budget: .* belongs above all tables"):
+        _suite(tmp_path, GOOD + 'budget = "quick"\n')
+
+
 @pytest.mark.parametrize(
     ("margin", "mistake"),
     [

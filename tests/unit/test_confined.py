@@ -69,7 +69,7 @@ def test_what_ended_a_reader_is_told() -> None:
 
 
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "once.json"
+    file = tmp_path / "once.timings"
     file.write_text("{}", encoding="utf-8")
     model = model_of_file(file)
     first = apart.look(file, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -105,3 +106,13 @@ def test_a_toml_file_of_something_else_describes_no_model(tmp_path: Path) -> Non
     file.write_text('[project]\nname = "a"\nversion = "1"\n[tool.x]\ny = 1\n', "utf-8")
     with pytest.raises(CpufitError, match=r"describes no model; a card is a table \[NAME\]"):
         read_cards(file)
+
+
+def test_a_pipe_and_a_link_to_nothing_are_called_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(CpufitError, match=r"pipe\.onnx is a pipe or a device, and no file"):
+        found_at(tmp_path / "pipe.onnx")
+    for name, target in (("lost.onnx", "gone"), ("self.onnx", "self.onnx")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(CpufitError, match=rf"{name} is a link that leads to no file"):
+            found_at(tmp_path / name)

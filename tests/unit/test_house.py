@@ -74,7 +74,7 @@ def test_the_map_names_what_is_there() -> None:
 
 
 def test_the_way_of_a_cell_is_as_contributing_tells_it() -> None:
-    start = CONTRIBUTING.index("## A cell's way")
+    start = CONTRIBUTING.index("## What happens to a cell")
     section = CONTRIBUTING[start : CONTRIBUTING.index("\n## ", start + 1)]
     steps = re.findall(r"^\d+\. .*?`([\w/]+\.py)`, `(\w+)`", section, re.MULTILINE)
     assert len(steps) == 10

@@ -186,6 +186,13 @@ def test_the_doctor_gives_each_bad_finding_a_remedy(tmp_path: Path) -> None:
     assert all(check.remedy for check in found if check.level == "bad")
 
 
+def test_the_busiest_is_who_works_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = {(1, "init"): 900.0, (7, "hog"): 1.5, (8, "quiet"): 3.0}
+    monkeypatch.setattr(checks, "_cpu_seconds", lambda: taken)
+    check = checks._load(0.9, {(1, "init"): 900.0, (8, "quiet"): 2.9})
+    assert check.remedy == "stop other work first; busiest: hog, quiet"
+
+
 def test_a_cache_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     check = checks._disk(tmp_path / "file" / "cache")

@@ -13,6 +13,7 @@ from cpufit import analysis, config
 from cpufit.cli import progress
 from cpufit.doctor import checks
 from cpufit.plan.request import Plan
+from cpufit.probes import host
 from tests.report import samples
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(progress, "time", found)
     monkeypatch.setattr(checks, "watch", lambda _: ())
+    monkeypatch.setattr(host, "usable_cores", lambda: 4.0)
     return found
 
 
@@ -61,6 +63,14 @@ def test_a_log_says_each_cell_twice_and_is_never_silent_for_long(clock: Clock) -
     assert beat.startswith(f"[0/1] process 3 of {first.cell.id} is done; about ")
     assert ended.startswith(f"[1/1] {first.cell.id}: ")
     assert "n 60 in 5 processes" in ended
+
+
+def test_more_threads_than_cores_are_told_of(clock: Clock) -> None:
+    out = io.StringIO()
+    watcher = progress.Watcher(Console(file=out, width=400), config.load_settings())
+    (record,) = _one()
+    watcher.planned(_plan(replace(record, cell=replace(record.cell, threads=99))), ())
+    assert "note: 99 threads take turns on 4 usable cores" in out.getvalue()
 
 
 def test_a_log_says_what_the_page_says_when_that_changes(clock: Clock) -> None:

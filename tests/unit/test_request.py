@@ -20,8 +20,8 @@ from tests.samples import CARDS
 
 def _own(folder: Path, *, cards: bool = True, model: bool = False) -> tuple[str, ...]:
     (folder / "cards.toml").write_text(CARDS, encoding="utf-8")
-    (folder / "model.json").write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
-    names = ["cards.toml"] * cards + ["model.json"] * model
+    (folder / "model.timings").write_text(json.dumps({"infer_ms": 1}), encoding="utf-8")
+    names = ["cards.toml"] * cards + ["model.timings"] * model
     return tuple(str(folder / name) for name in names)
 
 

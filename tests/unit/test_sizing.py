@@ -70,14 +70,16 @@ def _recommend(records: list[Record], *tiers: Tier) -> sizing.Recommendation:
     return sizing.recommend(analysis.rows(records, LEVELS), BOX, replace(SETTINGS, tiers=tiers))
 
 
-def test_own_files_alone_say_nothing_of_tiers() -> None:
+def test_models_of_no_tier_say_nothing_of_tiers() -> None:
     own = _llm("mine", 100)
     own = replace(own, cell=replace(own.cell, weights="real"))
     found = _recommend([own], _tier("low", "a"))
     assert (found.tiers, found.met, found.next) == ((), None, None)
-    assert found.headline == "Your own models on this host"
-    shipped = replace(own, cell=replace(own.cell, model="mistral-7b"))
-    assert len(_recommend([own, shipped], _tier("low", "a")).tiers) == 1
+    assert found.headline == "What was measured on this host"
+    other = replace(own, cell=replace(own.cell, model="mistral-7b"))
+    assert not _recommend([own, other], _tier("low", "a")).tiers
+    promised = replace(own, cell=replace(own.cell, model="a"))
+    assert len(_recommend([own, promised], _tier("low", "a")).tiers) == 1
 
 
 def test_the_highest_tier_whose_models_all_pass() -> None:
@@ -104,7 +106,7 @@ def test_a_tier_above_a_missed_one_is_not_recommended() -> None:
 def test_memory_beyond_the_share_misses() -> None:
     found = _recommend([_llm("a", 100, peak=4.1 * GB)], _tier("low", "a"))
     assert found.met is None
-    assert "memory 4.10 GB at the peak (limit 50% of 8.00 GB)" in found.nearest_miss[0]
+    assert "memory 4.10 GB at the peak (limit 4.00 GB, 50% of 8.00 GB)" in found.nearest_miss[0]
 
 
 def test_slow_generation_misses() -> None:
@@ -131,7 +133,10 @@ def test_memory_that_some_processes_exceed_is_undecided() -> None:
         _processes([_llm("a", 100, peak=peak * GB) for peak in (3.9, 3.9, 4.1)]), _tier("low", "a")
     )
     assert found.tiers[0].answer == "undecided"
-    assert "memory 4.10 GB at the peak (limit 50% of 8.00 GB, undecided)" in found.nearest_miss[0]
+    assert (
+        "memory 4.10 GB at the peak (limit 4.00 GB, 50% of 8.00 GB, undecided)"
+        in found.nearest_miss[0]
+    )
 
 
 def test_a_model_without_rows_is_not_measured_and_never_passes() -> None:

@@ -38,7 +38,7 @@ def test_it_gets_the_models_it_is_usual_for_and_says_why() -> None:
     assert {block.models for block in blocks} == {("qwen2.5-0.5b", "mistral-7b")}
     assert tuple(why.values()) == (
         "llama.cpp INT4: what most people run language models with",
-        "onnxruntime INT4: fastest from 1 to 8B on CPUs with AVX2",
+        "onnxruntime INT4: fastest for models of 1 to 8B parameters on CPUs with AVX2",
     )
 
 

@@ -80,7 +80,7 @@ def _entries(what: str) -> list[dict[str, Any]]:
             cards = [variant for card in cards for variant in standard(card)]
         return [asdict(card) | {"runs_on": _runs_on(card)} for card in cards]
     if what == "runtimes":
-        return [_engine(engine) for engine in engines()]
+        return [_engine(engine) for engine in engines() if not engine.invented]
     if what == "scenarios":
         return [asdict(scenario) for scenario in load_scenarios().values()]
     if what == "suites":

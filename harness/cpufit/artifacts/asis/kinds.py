@@ -42,7 +42,8 @@ _KINDS: tuple[tuple[str, str, str, str], ...] = (
     (r"7767517\s", "", "is an ncnn model", _NO_ENGINE),
     (r"\x93NUMPY", "", "is a NumPy array", "name a model"),
     (r"\s*(<\?xml|<net)", ".xml", "is XML, but not called so", "name it with the ending .xml"),
-    (r"\s*\{", ".json", "is JSON, not a model", "name the model beside it"),
+    (r"\s*\{", ".timings", "is JSON, not a model", "name the model beside it"),
+    (r"\Z", "", "is empty", "copy or download it again"),
     (r"\x00{4096}", "", "begins with zeros alone: its download did not end", "download it again"),
 )
 

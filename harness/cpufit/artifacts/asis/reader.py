@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -33,8 +34,8 @@ _LARGE_BYTES, _PARSED, _MOST_PARSED = 8 * MIB, 12, 1536 * MIB
 _BYTES_PER_S, _MOST_CPU_S = 16 * MIB, 8
 _INSPECTORS = {
     ".gguf": "gguf_file",
-    ".json": "timings_file",
     ".onnx": "onnx_file",
+    ".timings": "timings_file",
     ".xml": "ir_file",
 }
 _MOST = 2**62  # of any figure: results hold 64 bits
@@ -103,8 +104,15 @@ def _or_problem(file: Path, ask: Callable[[], object]) -> object:
         problem = f"{file.name} takes more memory to be described than any model of its size"
         return _problem(DataError(problem, apart.HOSTILE))
     except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no model
-        problem = f"{file.name} cannot be read: {type(error).__name__}: {error}"
-        return _problem(DataError(problem, apart.HOSTILE))
+        return _problem(DataError(f"{file.name} cannot be read: {_said(error)}", apart.HOSTILE))
+
+
+def _said(error: Exception) -> str:
+    """Return what a parser complains of, without Python's words where these are known."""
+    found = re.search(r"invalid literal for int\(\) with base 10: (.*)", str(error))
+    if found:
+        return f"{found[1]} stands where a number belongs"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _problem(error: CpufitError) -> dict[str, str]:

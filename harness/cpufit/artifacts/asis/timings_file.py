@@ -22,7 +22,7 @@ def inspect(file: Path, model: Model) -> Built:  # noqa: ARG001 - the Inspector 
         raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not valid JSON: {error}", "correct the file") from error
-    return Built(file=file, parameters=0, format="timings", recipe=f"{file.name} as it is")
+    return Built(file=file, parameters=0, format="timings", recipe=f"as it is: {file.name}")
 
 
 def about(file: Path) -> About:  # noqa: ARG001 - the Inspector protocol

@@ -17,6 +17,6 @@ ENGINE = Engine(
             builder="timings",
         ),
     ),
-    suffixes=(".json",),
+    suffixes=(".timings",),
     invented=True,
 )
