@@ -178,23 +178,30 @@ def _explain(detail: ErrorDetails, prefix: tuple[str, ...], kind: type) -> str:
 
 
 def _nearest(key: str, kind: type) -> str:
-    from dataclasses import fields, is_dataclass
-
-    def names(of: object) -> set[str]:
-        if not is_dataclass(of):
-            return set()
-        import typing
-
-        hints = typing.get_type_hints(of)
-        nested = {n for f in fields(of) for t in _parts(hints[f.name]) for n in names(t)}
-        return {f.name for f in fields(of)} | nested
-
-    near = get_close_matches(key, names(kind), n=1, cutoff=0.6)
+    """Return where a key belongs that is in the wrong table, or which one may be meant."""
+    known = _names(kind)
+    if key in known:
+        place = f"into {known[key]!r}" if known[key] else "above all tables"
+        return f" here: it belongs {place}"
+    near = get_close_matches(key, known, n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _parts(hint: object) -> tuple[object, ...]:
-    import typing
+def _names(kind: object, table: str = "") -> dict[str, str]:
+    """Return the keys that a file may have, each with the table it stands in; '' is the file."""
+    from dataclasses import fields, is_dataclass
+    from typing import get_type_hints
 
-    args = typing.get_args(hint)
-    return args or (hint,)
+    if not is_dataclass(kind):
+        return {}
+    hints, found = get_type_hints(kind), {field.name: table for field in fields(kind)}
+    for name in tuple(found):
+        for part in _parts(hints[name]):
+            found = _names(part, name) | found
+    return found
+
+
+def _parts(hint: object) -> tuple[object, ...]:
+    from typing import get_args
+
+    return get_args(hint) or (hint,)

@@ -6,6 +6,7 @@ Everything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class UnavailableError(CpufitError):
 
 def misread(option: str, text: str, why: str, example: str) -> UsageError:
     """Build the error for a word of an option that takes many; a file among them came too late."""
-    late = text.endswith(".parquet")
+    late = text.endswith(".parquet") or Path(text).exists()
     remedy = f"name files before {option}" if late else f"write {option} {example}"
     return UsageError(f"{option} {text!r} {why}", remedy)
 

@@ -31,8 +31,7 @@ def against(flag: Flag) -> str:
     words = f"{times(metric)} the {units.duration(metric.threshold)} threshold"
     if metric.verdict == "undecided":
         return f"{words}; undecided, {why_open(flag.row, metric)}"
-    # The verdict is about p90, which a small n lets us judge but not state.
-    return f"{words} already at p50" if metric.figure_name == "p50" else words
+    return words
 
 
 def times(metric: Metric) -> str:

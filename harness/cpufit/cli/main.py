@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
@@ -79,8 +80,18 @@ def _mistyped(error: CycloptsError) -> str:
     problem = str(error).replace("\n", " ").rstrip(".")
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         problem = f"{shlex.join(error.unused_tokens)} is more than the command takes"
+        near = get_close_matches(error.unused_tokens[0], _below(error), n=1)
+        problem += f". Did you mean {near[0]!r}?" if near else ""
     command = shlex.join(["cpufit", *(error.command_chain or ()), "--help"])
     return problem if "Did you mean" in problem else f"{problem}; `{command}` says what there is"
+
+
+def _below(error: CycloptsError) -> list[str]:
+    """Return the names of the commands that the command has."""
+    here = app
+    for name in error.command_chain or ():
+        here = here[name]
+    return [name for name in here if not name.startswith("-")]
 
 
 def _refuse_what_is_no_text() -> None:

@@ -66,9 +66,10 @@ def refuse_no_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        remedy = "rename it, or name a link to it"
         if sys.getfilesystemencoding() != "utf-8":
-            remedy = "set PYTHONUTF8=1"
+            words = "cannot be read in this locale, whose letters are not UTF-8"
+            raise UsageError(f"{text} {words}", "set PYTHONUTF8=1") from None
+        remedy = "rename it, or name a link to it"
         raise UsageError(f"{text} is not text in UTF-8", remedy) from None
 
 

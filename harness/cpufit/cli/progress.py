@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cpufit import analysis, units
 from cpufit.doctor import checks as doctor
+from cpufit.probes import host
 from cpufit.report.terminal import cell_line, cell_table, table_line
 
 if TYPE_CHECKING:
@@ -89,13 +90,14 @@ class Watcher:
             self._note(row)
         total = len(plan.cells)
         self._bar.update(self._task, total=total, completed=total - len(self._open))
-        kept = f", {len(done)} process{'es' * (len(done) > 1)} kept from before" if done else ""
+        kept = f", {units.counted(len(done), 'process')} kept from before" if done else ""
         self._console.print(
-            f"{total} cell{'s' * (total != 1)}, budget {plan.budget.name}{kept}; "
+            f"{units.counted(total, 'cell')}, budget {plan.budget.name}{kept}; "
             f"about {units.clock(self._left_s())}"
         )
         for words in plan.why:
             self._console.print(words, soft_wrap=True)
+        self._warn_of_threads(max((cell.threads for cell in plan.cells), default=0))
         self._warn_of_noise()
         if self._console.is_terminal and self._console.width >= _ROOM and self._open:
             self._live = Live(
@@ -161,6 +163,12 @@ class Watcher:
         done = f"[{total - len(self._open)}/{total}]"
         self._console.print(f"{done} {words}", soft_wrap=True)
         self._printed = time.monotonic()
+
+    def _warn_of_threads(self, most: int) -> None:
+        usable = host.usable_cores()
+        if most > usable:
+            words = f"note: {most} threads take turns on {usable:g} usable cores: slower than fewer"
+            self._console.print(words, style="yellow", soft_wrap=True)
 
     def _warn_of_noise(self) -> None:
         """Say what would spoil the run: even a little foreign load makes all threads wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,9 @@ def selftest(
     from cpufit.cli import findings
     from cpufit.run import flow
 
+    for path in files:
+        if not path.exists() and get_close_matches(str(path), ["gate"]):
+            raise UsageError(f"no file {path}", "did you mean `cpufit selftest gate`?")
     if processes < findings.FEWEST:
         raise UsageError(f"--processes {processes} is too few", f"give {findings.FEWEST} or more")
     place = flow.Place(output=output, cache=cache_folder(cache))

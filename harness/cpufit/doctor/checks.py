@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,7 @@ def watch(window_s: float) -> tuple[Check, ...]:
     """Say how much of the CPU was stolen and how much was busy in a window of that length, and
     how much of it may be used at all.
     """
+    used = _cpu_seconds()
     before, idle_before = noise.snapshot(), psutil.cpu_times().idle
     time.sleep(window_s)
     after, idle_after = noise.snapshot(), psutil.cpu_times().idle
@@ -77,7 +79,7 @@ def watch(window_s: float) -> tuple[Check, ...]:
     stolen = noise.difference(before, after).get("steal_s")
     return (
         _steal(None if stolen is None else stolen / core_s),
-        _load(1 - (idle_after - idle_before) / core_s),
+        _load(1 - (idle_after - idle_before) / core_s, used),
         _cores(),
     )
 
@@ -103,7 +105,8 @@ def _virtual() -> Check:
     name = host.hypervisor()
     if name:
         remedy = "figures hold for this virtual machine; measure the real box before buying it"
-        return Check("virtualised", "warn", f"yes ({name})", remedy)
+        by = "" if name == "unknown" else f" ({name})"
+        return Check("virtualised", "warn", f"yes{by}", remedy)
     return Check("virtualised", "good", "no")
 
 
@@ -115,17 +118,25 @@ def _steal(share: float | None) -> Check:
     return Check("steal", "good" if good else "bad", f"{share:.1%} of the CPU stolen", remedy)
 
 
-def _load(busy: float) -> Check:
+def _load(busy: float, used: dict[tuple[int, str], float]) -> Check:
     good = busy <= _BUSY_SHARE
-    remedy = "" if good else f"stop other work first; busiest: {_busiest()}"
+    remedy = "" if good else f"stop other work first{_busiest(used)}"
     return Check("load", "good" if good else "bad", f"{max(busy, 0):.0%} busy", remedy)
 
 
-def _busiest() -> str:
-    fields = ["name", "cpu_times"]
-    found = [p.info for p in psutil.process_iter(fields) if p.info["cpu_times"]]
-    found.sort(key=lambda p: -(p["cpu_times"].user + p["cpu_times"].system))
-    return ", ".join(str(p["name"]) for p in found[:3])
+def _busiest(before: dict[tuple[int, str], float]) -> str:
+    """Name the processes that took most of the CPU since then."""
+    took = {key: now - before.get(key, 0.0) for key, now in _cpu_seconds().items()}
+    found = sorted((key for key in took if took[key] > 0), key=lambda key: -took[key])
+    names = ", ".join(name for _, name in found[:3])
+    return f"; busiest: {names}" if names else ""
+
+
+def _cpu_seconds() -> dict[tuple[int, str], float]:
+    """Return what every process but this one has taken of the CPU so far, by number and name."""
+    every = psutil.process_iter(["pid", "name", "cpu_times"])
+    found = (p.info for p in every if p.info["cpu_times"] and p.info["pid"] != os.getpid())
+    return {(p["pid"], str(p["name"])): p["cpu_times"].user + p["cpu_times"].system for p in found}
 
 
 def _noise() -> Check:
@@ -133,10 +144,13 @@ def _noise() -> Check:
     found = [_process_ns() for _ in range(_PROCESSES)]
     spread = float(np.std(np.log(found), ddof=1))
     few, many = (intervals.smallest_change(spread, count) for count in (5, 20))
-    words = f"fresh processes differ by {spread:.1%}: 5 of each show a change of {few:.0%}, 20 one"
+    words = (
+        f"equal processes differ by {spread:.1%}: a change of {few:.0%} shows in 5 processes, "
+        f"of {many:.0%} in 20"
+    )
     good = spread <= _SPREAD
     remedy = "" if good else "stop other work, or take --budget full: more processes see more"
-    return Check("noise", "good" if good else "warn", f"{words} of {many:.0%}", remedy)
+    return Check("noise", "good" if good else "warn", words, remedy)
 
 
 def _process_ns() -> float:

@@ -41,6 +41,7 @@ def measure(
     with memory.Watch(sample=procedure.watches_memory) as watch:
         session, load_ns = _loaded(job, runtime, options)
         with closing(session):
+            say("preparing")
             quiet = noise.snapshot()
             measured = procedure.measure(
                 Bench(

@@ -41,6 +41,8 @@ def found_at(path: Path) -> Path:
         raise _missing(path)
     if path.suffix.lower() != CARDS and not reading(path.suffix):
         raise _other(path)
+    if not path.is_file():
+        raise DataError(f"{path} is a pipe or a device, and no file", "name a model file")
     return path
 
 
@@ -91,6 +93,8 @@ def _models(*folders: Path) -> list[Path]:
 
 def _missing(path: Path) -> UsageError | DataError:
     """Return the error for a name without a file; it may be meant for an option."""
+    if path.is_symlink():
+        return DataError(f"{path} is a link that leads to no file", "name the file itself")
     for option, known in (("--model", load_models()), ("--suite", suite_names())):
         base = split(path.name).model if option == "--model" else path.name
         near = [path.name] if base in known else get_close_matches(path.name, known, 1, 0.8)

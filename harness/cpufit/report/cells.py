@@ -112,7 +112,7 @@ def samples(row: Row) -> str:
 
 def _count_words(row: Row) -> str:
     count = len(row.used)
-    return f"{count} process{'es' * (count > 1)}"
+    return units.counted(count, "process")
 
 
 def plus_minus(metric: Metric) -> str:
@@ -254,13 +254,13 @@ def _sections(row: Row) -> list[Section]:
         ("Processes", _process_table(row)),
         ("Hardware counters", _numbers(outcome.counters)),
         ("Noise of the first process", _numbers(outcome.noise)),
-        ("Notes", [["", note] for note in _notes(row)]),
+        ("Notes", [["", note] for note in notes(row)]),
         ("Cell", _pairs({"Id": record.cell.id})),
     ]
     return [section for section in found if section[1]]
 
 
-def _notes(row: Row) -> dict[str, None]:
+def notes(row: Row) -> dict[str, None]:
     """Return what any of its processes remarked, each once."""
     return dict.fromkeys(note for record in row.records for note in record.outcome.notes)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     TableLine = tuple[str | Text, ...]
 
 _STYLE = {"under": "green", "over": "red", "undecided": "yellow"}
-_MOST_FLAGS = 12
+_MOST_LINES = 12  # of one kind; the rest is in the report
 _WIDE = 10_000  # columns, where nothing need be wrapped
 
 
@@ -155,6 +155,7 @@ def summary(rows: Sequence[Row], settings: Settings, so_far: str = "") -> Group:
     parts += _flags(rows)
     far = [f"{row.label}: {words.inexact(row)}" for row in analysis.inexact(rows)]
     parts += _sentences("\nOutputs far from float32", far)
+    parts += _sentences("\nOf your own files", _few(_notes(rows)))
     parts += _missing(rows)
     return Group(*parts)
 
@@ -186,10 +187,20 @@ def _flags(rows: Sequence[Row]) -> list[RenderableType]:
     found = analysis.flags(rows)
     if not found:
         return [Text("\nNo case is over its interactive threshold.")]
-    lines = [words.flagged(flag) for flag in found[:_MOST_FLAGS]]
-    if len(found) > _MOST_FLAGS:
-        lines.append(f"and {len(found) - _MOST_FLAGS} more, all in the report")
-    return _sentences("\nOver the interactive threshold", lines)
+    return _sentences("\nOver the interactive threshold", _few(map(words.flagged, found)))
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Return what was remarked of users' own files: what was made up decides what was measured."""
+    own = (row for row in rows if sizing.of_own(row))
+    found = (f"{row.record.title}: {note}" for row in own for note in cells.notes(row))
+    return list(dict.fromkeys(found))
+
+
+def _few(lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    more = len(found) - _MOST_LINES
+    return found[:_MOST_LINES] + [f"and {more} more, all in the report"] * (more > 0)
 
 
 def _missing(rows: Sequence[Row]) -> list[RenderableType]:
@@ -199,7 +210,7 @@ def _missing(rows: Sequence[Row]) -> list[RenderableType]:
         outcome = row.record.outcome
         words = f"{outcome.why} -> {outcome.remedy}" if outcome.remedy else outcome.why
         reasons[words] = reasons.get(words, 0) + 1
-    lines = [f"{words} ({n} cell{'s' * (n > 1)})" for words, n in reasons.items()]
+    lines = [f"{words} ({units.counted(n, 'cell')})" for words, n in reasons.items()]
     return _sentences("\nNot measured", lines) if lines else []
 
 

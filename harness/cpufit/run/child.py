@@ -52,6 +52,7 @@ class Reply:
     numerics: Numerics | None = None
     outcome: Outcome | None = None
     log: str = ""
+    stage: str = ""  # what it was doing last
 
 
 def environment(interpreter: Interpreter = HERE) -> dict[str, str]:
@@ -153,14 +154,15 @@ class Child:
     def reply(self) -> Reply:
         """Return what came of it, once it has ended."""
         if self._late:
-            return Reply(outcome=_timeout(self._timeout_s, self._stage))
+            return Reply(outcome=_timeout(self._timeout_s, self._stage), stage=self._stage)
         last = self._last
         if last.artifact or last.numerics or last.outcome:
-            return Reply(last.artifact, last.numerics, last.outcome)
+            return Reply(last.artifact, last.numerics, last.outcome, stage=self._stage)
         _kill(self._process)
         text = _tail(self._log)
         code = self._process.returncode
-        return Reply(outcome=death(code, self._stage, text, self._oom_before), log=text)
+        outcome = death(code, self._stage, text, self._oom_before)
+        return Reply(outcome=outcome, log=text, stage=self._stage)
 
 
 class _Messages:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpufit import files, store
+from cpufit import files, store, units
 from cpufit.schema import Record
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _beyond_cores(outcome: Outcome, cell: Cell, host: Host) -> Outcome:
     """Note where threads had to take turns, which makes a figure about neither."""
     if outcome.status != "ok" or cell.threads <= host.usable_cores:
         return outcome
-    cores = f"{host.usable_cores:g} usable core{'s' * (host.usable_cores != 1)}"
+    cores = units.counted(host.usable_cores, "usable core")
     return replace(outcome, notes=(*outcome.notes, f"{cell.threads} threads shared {cores}"))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cpufit.schema import Artifact, Cell, Numerics, Order, Record
 
 _BUILD_TIMEOUT_S = 1800.0
+_LOADING = "loading"  # what a process says that measures (`worker`)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Road:
     place: Place
     say: Callable[[str], None]  # hears what a process does
     checks: dict[tuple[str, ...], Checked] = field(default_factory=dict)  # each made once
+    unloadable: dict[tuple[str, ...], Outcome] = field(default_factory=dict)  # of users' own files
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def run_cell(cell: Cell, road: Road, before: Sequence[Record] = ()) -> Ended:
         artifact = made
         if any(r.artifact and r.artifact.key != artifact.key for r in before):
             raise cache.replaced(Path(artifact.path).name)
+        if known := road.unloadable.get(checked_of(cell)):
+            return Ended(known, artifact)
         return measured(cell, artifact, checked(cell, artifact, road), road, len(before))
     except CpufitError as error:
         return Ended(Outcome.of_error(error), artifact)
@@ -151,6 +155,8 @@ def measured(cell: Cell, artifact: Artifact, check: Checked, road: Road, repeat:
     job, start = job_of(cell, artifact, road, repeat=repeat), time.monotonic()
     reply = child.ask(job, road.plan.budget.timeout_s, road.say)
     spent_s, outcome = time.monotonic() - start, _outcome(reply)
+    if road.plan.models[cell.card].file and _never_loads(reply):  # nor would it for other cells
+        road.unloadable[checked_of(cell)] = outcome
     outcome = replace(outcome, numerics=check.numerics, notes=(*outcome.notes, *check.notes))
     return Ended(outcome, artifact, check.log + reply.log, spent_s)
 
@@ -181,6 +187,13 @@ def checked_of(cell: Cell) -> tuple[str, ...]:
 
 def _outcome(reply: child.Reply) -> Outcome:
     return reply.outcome or Outcome(status="failed", reason="the process said nothing of a result")
+
+
+def _never_loads(reply: child.Reply) -> bool:
+    """Whether the file itself is at fault: not its scenario's size, nor a lack of memory."""
+    ended = reply.outcome.status if reply.outcome else ""
+    told = ended == "failed" and not reply.log
+    return reply.stage == _LOADING and (told or ended in ("crashed", "timeout"))
 
 
 def _trim(artifact: Artifact, place: Place) -> None:

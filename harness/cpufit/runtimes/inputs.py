@@ -44,7 +44,7 @@ def check_batch(inputs: Sequence[Input], batch: int) -> None:
 
 def advice(artifact: Artifact) -> str:
     """Return what to try where a user's file fails that was given made-up inputs; '' otherwise."""
-    if not artifact.recipe.startswith("as it is"):
+    if not artifact.as_it_is:
         return ""
     words = []
     guessed = {note.split(":")[0].removeprefix("input ") for note in artifact.notes}
@@ -58,6 +58,11 @@ def advice(artifact: Artifact) -> str:
             f"use, as in --input {drawn.name}=1"
         )
     return "; ".join(words)
+
+
+def last_resort(artifact: Artifact) -> str:
+    """Return what to do with a user's file where nobody knows better; '' for others."""
+    return "export it again, or ask the engine's own forum" if artifact.as_it_is else ""
 
 
 def make_input(spec: Input, batch: int, seed: int) -> Array:

@@ -55,6 +55,11 @@ class Artifact:
     kv_bytes_per_token: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def as_it_is(self) -> bool:
+        """Whether it is a file that cpufit did not make: the user's own, or a packaged one."""
+        return self.recipe.startswith("as it is")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Host:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
 from cpufit.catalog import load_models
+from cpufit.precisions import label
 from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cpufit.analysis import Metric, Row
+    from cpufit.precisions import Precision
     from cpufit.schema import Host, Settings, Tier, TierModel, Verdict
 
 Answer = Literal["yes", "no", "undecided", "not measured"]
@@ -37,10 +39,16 @@ class ModelFit:
     """How one model of a tier did, on the runtime where it did best."""
 
     model: str
-    precision: str
+    precision: Precision
     runtime: str  # '' where nothing was measured
     weights: str
     checks: tuple[Check, ...]
+
+    @property
+    def title(self) -> str:
+        """What a person calls the model."""
+        card = load_models().get(self.model)
+        return card.title if card else self.model
 
     @property
     def answer(self) -> Answer:
@@ -93,7 +101,7 @@ class Recommendation:
     def headline(self) -> str:
         """The recommendation in a sentence."""
         if not self.tiers:
-            return "Your own models on this host"
+            return "What was measured on this host"
         if self.met is None:
             lowest = self.tiers[0]
             if lowest.answer == "no":
@@ -126,11 +134,11 @@ class Recommendation:
 def recommend(table: Sequence[Row], host: Host, settings: Settings) -> Recommendation:
     """Hold every tier's models against the measured rows of one host.
 
-    There are no tiers where all rows are of model files that users brought: these say nothing of
-    the tiers' models.
+    There are no tiers where no row is of a tier's model: others say nothing of them.
     """
     confidence = settings.levels.confidence
-    tiers = () if of_own_alone(table) else settings.tiers
+    promised = {one.model for tier in settings.tiers for one in tier.models}
+    tiers = settings.tiers if any(row.record.cell.card in promised for row in table) else ()
     measured = [row for row in table if row.ok and row.record.host.fingerprint == host.fingerprint]
     return Recommendation(
         host=host,
@@ -146,9 +154,13 @@ def recommend(table: Sequence[Row], host: Host, settings: Settings) -> Recommend
 
 def of_own_alone(table: Sequence[Row]) -> bool:
     """Whether all rows are of users' own model files."""
-    cells = [row.record.cell for row in table]
-    own = (cell.weights == "real" and cell.model not in load_models() for cell in cells)
-    return bool(cells) and all(own)
+    return bool(table) and all(of_own(row) for row in table)
+
+
+def of_own(row: Row) -> bool:
+    """Whether it is of a user's own model file."""
+    cell = row.record.cell
+    return cell.weights == "real" and cell.model not in load_models()
 
 
 def worst(answers: Sequence[Answer]) -> Answer:
@@ -205,7 +217,7 @@ def _memory(rows: Sequence[Row], tier: Tier) -> Check:
     """Judge by every process of the scenario that takes most; open where they do not agree."""
     whole = rows[0].record.host.memory_limit_bytes
     limit = tier.memory_share * whole
-    words = f"{tier.memory_share:.0%} of {units.size(whole)}"
+    words = f"{units.size(limit)}, {tier.memory_share:.0%} of {units.size(whole)}"
     every = [[m.peak_bytes for r in row.used if (m := r.outcome.memory)] for row in rows]
     peaks = max(every, key=lambda found: max(found, default=0))
     if not peaks:
@@ -258,7 +270,7 @@ def _decode(rows: Sequence[Row], floor: float, confidence: float) -> Check:
 
 
 def _sentence(fit: ModelFit, checks: Sequence[Check]) -> str:
-    name = f"{fit.model} {fit.precision.upper()}"
+    name = f"{fit.title} {label(fit.precision)}"
     if not fit.runtime:
         return f"{name}: not measured"
     words = ", ".join(map(_check_words, checks))

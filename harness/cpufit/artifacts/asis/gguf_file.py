@@ -51,7 +51,7 @@ def inspect(file: Path, model: Model) -> Built:  # noqa: ARG001 - the Inspector 
         file=file,
         parameters=_parameters(header),
         format=_format(header),
-        recipe=f"{file.name} as it is",
+        recipe=f"as it is: {file.name}",
         notes=_notes(header),
     )
     if _is_encoder(header):
@@ -91,7 +91,7 @@ def _read(file: Path) -> Header:
     """Return the header, of a model in several parts with the tensors of them all."""
     header = _whole(file)
     _check_kind(file, header)
-    others = [_whole(part) for part in _others(file, header)]
+    others = [_part(part, number, header) for number, part in enumerate(_others(file, header), 1)]
     joined = tuple(tensor for one in (header, *others) for tensor in one.tensors)
     if not joined:
         raise DataError(f"{file} holds no weights", "name a model, not a vocabulary")
@@ -119,6 +119,17 @@ def _others(file: Path, first: Header) -> tuple[Path, ...]:
         verb = "are" if len(missing) > 1 else "is"
         raise DataError(f"of the {count} parts of {file}, {words} {verb} missing", "download them")
     return parts[1:]
+
+
+def _part(file: Path, number: int, first: Header) -> Header:
+    """Return the header of a part; raise DataError where it is another, or of another model."""
+    found = _whole(file)
+    key, count = "split.tensors.count", _number(first, "split.count")
+    tensors = _number(first, key)
+    if _number(found, "split.no") != number or _number(found, key, tensors) != tensors:
+        words = f"is not part {number + 1} of the {count} of this model"
+        raise DataError(f"{file} {words}", "download it again")
+    return found
 
 
 def _whole(file: Path) -> Header:

@@ -177,8 +177,9 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     except OSError:  # no name of a file
         held = -1
     if held < 0:
-        raise DataError(f"{file.name} keeps its weights in {beside.name}, which is missing", remedy)
-    end = _count(place.get("offset")) + _count(place.get("length"))
+        lack = "is no file" if beside.exists() else "is missing"
+        raise DataError(f"{file.name} keeps its weights in {beside.name}, which {lack}", remedy)
+    end = sum(_count(place.get(key, "0"), key, file) for key in ("offset", "length"))
     if held < end:
         raise DataError(
             f"{beside.name}, the weights of {file.name}, is cut short", remedy + " again"
@@ -186,10 +187,14 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     return held
 
 
-def _count(text: str | None) -> int:
-    """Return a number of an external tensor; what is none passes here, no runtime reads it."""
-    plain = text is not None and text.isascii() and text.isdecimal() and len(text) < _DIGITS
-    return int(text) if text and plain else 0
+def _count(text: str, key: str, file: Path) -> int:
+    """Return a number of bytes of an external tensor; raise DataError where it is none."""
+    if text.isascii() and text.isdecimal() and len(text) < _DIGITS:
+        return int(text)
+    raise DataError(
+        f"{file.name} says {text!r} for the {key} of a weight",
+        "the file is damaged: copy or export it again",
+    )
 
 
 def _opset(proto: onnx.ModelProto) -> int:

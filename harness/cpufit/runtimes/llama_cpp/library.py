@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as lib
@@ -69,7 +68,7 @@ class Loaded:
     def __init__(
         self, artifact: Artifact, options: LoadOptions, changes: Mapping[str, int]
     ) -> None:
-        self._model: int | None = _load_model(Path(artifact.path))
+        self._model: int | None = _load_model(artifact)
         self._context: int | None = None
         try:
             # The context is shared out among the sequences.
@@ -100,14 +99,17 @@ def failure() -> str:
     return _LOG.reason()
 
 
-def _load_model(file: Path) -> int:
-    model = lib.llama_model_load_from_file(str(file).encode(), lib.llama_model_default_params())
+def _load_model(artifact: Artifact) -> int:
+    params = lib.llama_model_default_params()
+    model = lib.llama_model_load_from_file(artifact.path.encode(), params)
     if not model:
         reason = _LOG.reason()
-        remedy = "if it is not your own file, clear the cache and build it again"
+        remedy = "download or convert it again, or update llama-cpp-python"
+        if not artifact.as_it_is:
+            remedy = "clear the cache (`cpufit cache clear`) and run again"
         if "unknown model architecture" in reason:
             remedy = "update llama-cpp-python, or convert the file for an architecture it has"
-        raise DataError(f"llama.cpp cannot load {file}: {reason}", remedy)
+        raise DataError(f"llama.cpp cannot load {artifact.path}: {reason}", remedy)
     return int(model)
 
 

@@ -39,7 +39,7 @@ ENGINE = Engine(
             families=("llm",),
             precision="int4",
             flags=("avx2",),
-            why="fastest from 1 to 8B on CPUs with AVX2",
+            why="fastest for models of 1 to 8B parameters on CPUs with AVX2",
         ),
     ),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnxruntime as ort
 
 from cpufit.runtimes.base import Stepping, Work
-from cpufit.runtimes.inputs import advice, check_batch, make_input, shape_of
+from cpufit.runtimes.inputs import advice, check_batch, last_resort, make_input, shape_of
 from cpufit.runtimes.onnxruntime.axes import axis_names
 from cpufit.runtimes.onnxruntime.opening import open_session, resolved, runner
 
@@ -25,7 +25,7 @@ class OnnxPassSession(Stepping):
 
     def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
         check_batch(artifact.inputs, options.batch)
-        self._batch, self._remedy = options.batch, advice(artifact)
+        self._batch, self._remedy = options.batch, advice(artifact) or last_resort(artifact)
         sizes = _axis_sizes(artifact, options.batch)
         # Some exporters give one name to axes that differ; such a name cannot be fixed.
         fixed = {name: values.pop() for name, values in sizes.items() if len(values) == 1}

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from cpufit.errors import DataError
-from cpufit.runtimes.inputs import advice
+from cpufit.runtimes.inputs import advice, last_resort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +61,8 @@ def open_session(artifact: Artifact, options: LoadOptions, fixed: Mapping[str, i
     except _ORT_ERRORS as error:
         name = Path(artifact.path).name
         raise DataError(
-            f"onnxruntime cannot load {name}: {_reason(error)}", _remedy(error, advice(artifact))
+            f"onnxruntime cannot load {name}: {_reason(error)}",
+            _remedy(error, advice(artifact)) or last_resort(artifact),
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Stepping, Work
-from cpufit.runtimes.inputs import advice, check_batch, make_input
+from cpufit.runtimes.inputs import advice, check_batch, last_resort, make_input
 from cpufit.runtimes.openvino.opening import (
     compile_model,
     copied,
@@ -44,7 +44,7 @@ class OpenVinoPassSession(Stepping):
             tensor = copied(make_input(spec, options.batch, options.seed))
             for request in self._queue:
                 request.set_tensor(spec.name, tensor)
-        self._remedy = advice(artifact)
+        self._remedy = advice(artifact) or last_resort(artifact)
         self._throughput = options.goal == "throughput"
         self._keeps_state = bool(self._queue[0].query_state())
         self.settings: Mapping[str, str] = resolved(core, self._compiled, len(self._queue))

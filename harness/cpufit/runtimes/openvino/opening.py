@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpufit.errors import DataError, UnavailableError
-from cpufit.runtimes.inputs import advice, shape_of
+from cpufit.runtimes.inputs import advice, last_resort, shape_of
 
 # Without that package OpenVINO sends no usage statistics and starts no thread for them.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -106,7 +106,8 @@ def explained(artifact: Artifact) -> Iterator[None]:
     except RuntimeError as error:
         name = Path(artifact.path).name
         raise DataError(
-            f"openvino cannot load {name}: {reason_of(error)}", _remedy(error, advice(artifact))
+            f"openvino cannot load {name}: {reason_of(error)}",
+            _remedy(error, advice(artifact)) or last_resort(artifact),
         ) from error
 
 
