@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit.errors import DataError, UsageError, unknown
+from cpufit.files import check_file
 from cpufit.margins import RANGE, judgeable
 from cpufit.paths import data_root
 from cpufit.quantities import LIMITS
@@ -26,13 +27,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What pydantic asks for, in TOML's words.
+_EXPECTED = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "dataclass_type": "must be a table",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+}
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; raise DataError naming file, line and column."""
+    check_file(path, "a TOML file")
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"no file {path}", "check the path") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "name a TOML file") from error
     except UnicodeDecodeError as error:
@@ -173,7 +182,7 @@ def _explain(detail: ErrorDetails, prefix: tuple[str, ...], kind: type) -> str:
         return f"{where}: unknown key{_nearest(str(detail['loc'][-1]), kind)}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"{where}: missing"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
+    message = _EXPECTED.get(detail["type"], detail["msg"][0].lower() + detail["msg"][1:])
     return f"{where}: {message}, not {detail['input']!r}"
 
 

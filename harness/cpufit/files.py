@@ -66,6 +66,26 @@ def append(data: bytes, path: Path) -> None:
         raise _refused(path, error) from error
 
 
+def check_file(path: Path, wanted: str) -> None:
+    """Raise DataError where `path` is no file whose end can be reached; `wanted` is what to name.
+
+    A pipe would be waited for.
+    """
+    remedy = f"name {wanted}"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            raise DataError(f"{path} is a link that leads to no file", remedy) from error
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise DataError(f"no file {path}", "check the path") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", remedy) from error
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path} is a folder", remedy)
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is a pipe or a device, and no file", remedy)
+
+
 def try_out(path: Path) -> None:
     """Raise DataError where `path` surely cannot be written; leaves everything as it was."""
     try:

@@ -281,7 +281,7 @@ def test_missing_and_short_external_weights_are_named(tmp_path: Path) -> None:
         onnx_file.inspect(path, MODEL)
     onnx.save(_encoder(), path, save_as_external_data=True, location="m.data", size_threshold=0)
     path.write_bytes(path.read_bytes().replace(b"m.data", b"m\x00data"))
-    with pytest.raises(DataError, match="which is missing"):
+    with pytest.raises(DataError, match="does not say in which file a weight is"):
         onnx_file.inspect(path, MODEL)
 
 
@@ -312,17 +312,6 @@ def test_weights_outside_of_the_folder_are_never_looked_for(
     path.write_bytes(model.SerializeToString())
     with pytest.raises(DataError, match=r"m\.onnx wants weights from outside of its folder"):
         onnx_file.inspect(path, MODEL)
-
-
-@pytest.mark.parametrize("offset", ["", "-1", "many", "9" * 5000, "²"])
-def test_an_offset_that_is_no_number_ends_in_no_traceback(tmp_path: Path, offset: str) -> None:
-    path = tmp_path / "m.onnx"
-    onnx.save(_encoder(), path, save_as_external_data=True, location="m.data", size_threshold=0)
-    model = onnx.load(path, load_external_data=False)
-    for entry in model.graph.initializer[0].external_data:
-        entry.value = offset if entry.key == "offset" else entry.value
-    path.write_bytes(model.SerializeToString())
-    assert onnx_file.inspect(path, MODEL).parameters == 77 * 8
 
 
 def test_what_nobody_can_run_is_said(tmp_path: Path) -> None:
@@ -406,14 +395,20 @@ IR = """<?xml version="1.0"?>
  <data shape="?,?" element_type="i64"/>
  <output><port id="0" precision="I64" names="input_ids,ids"/></output></layer>
 <layer id="1" name="c" type="Const" version="opset1">
- <data element_type="KIND" shape="77, 8" offset="0" size="SIZE"/></layer>
-<layer id="2" name="v" type="Convert" version="opset1"/>
+ <data element_type="KIND" shape="77, 8" offset="0" size="SIZE"/>
+ <output><port id="0"/></output></layer>
+<layer id="2" name="v" type="Convert" version="opset1"><input><port id="0"/></input>
+ <output><port id="1"/></output></layer>
 <layer id="3" name="axis" type="Const" version="opset1">
- <data element_type="i64" shape="" offset="0" size="8"/></layer>
-<layer id="4" name="g" type="Gather" version="opset8"/>
+ <data element_type="i64" shape="" offset="0" size="8"/>
+ <output><port id="0"/></output></layer>
+<layer id="4" name="g" type="Gather" version="opset8">
+ <input><port id="0"/><port id="1"/><port id="2"/></input></layer>
 <layer id="5" name="s" type="Const" version="opset1">
- <data element_type="f32" shape="77, 1" offset="0" size="308"/></layer>
-<layer id="6" name="scaled" type="Multiply" version="opset1"/>
+ <data element_type="f32" shape="77, 1" offset="0" size="308"/>
+ <output><port id="0"/></output></layer>
+<layer id="6" name="scaled" type="Multiply" version="opset1">
+ <input><port id="0"/><port id="1"/></input></layer>
 EXTRA
 </layers><edges>
 <edge from-layer="0" from-port="0" to-layer="4" to-port="1"/>

@@ -70,13 +70,16 @@ GGUF = {
 }
 
 _INPUT = (
-    '<layer id="0" name="x" type="Parameter"><data shape="1,4" element_type="f32"/><output>'
+    '<layer id="0" name="x" type="Parameter" version="opset1">'
+    '<data shape="1,4" element_type="f32"/><output>'
     '<port id="0" names="x"/></output></layer>'
 )
 
 
 def _ir(layers: str = "", edges: str = "", before: str = "") -> bytes:
-    net = f'<net name="n"><layers>{_INPUT}{layers}</layers><edges>{edges}</edges></net>'
+    net = (
+        f'<net name="n" version="11"><layers>{_INPUT}{layers}</layers><edges>{edges}</edges></net>'
+    )
     return (before + net).encode()
 
 
@@ -86,15 +89,19 @@ def _edge(start: int, end: int) -> str:
 
 def _constant(shape: str, offset: int = 0, size: int = 16) -> str:
     data = f'element_type="f32" shape="{shape}" offset="{offset}" size="{size}"'
-    return f'<layer id="1" name="k" type="Const"><data {data}/></layer>'
+    return f'<layer id="1" name="k" type="Const" version="opset1"><data {data}/></layer>'
 
 
-_TWO = '<layer id="1" name="m" type="Multiply"/><layer id="2" name="c" type="Convert"/>'
+_PORTS = '<input><port id="0"/></input><output><port id="1"/></output>'
+_TWO = (
+    f'<layer id="1" name="m" type="Multiply" version="opset1">{_PORTS}</layer>'
+    f'<layer id="2" name="c" type="Convert" version="opset1">{_PORTS}</layer>'
+)
 IR = {
     "loop": _ir(_TWO, _edge(2, 1) + _edge(2, 2)),
     "entities": _ir(before=f'<!DOCTYPE net [<!ENTITY a "{"A" * 1000}">]>'),
     "entity of a file": _ir(before='<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]>'),
-    "port": _ir('<layer id="1"/>', '<edge from-layer="0" to-layer="1" to-port="zero"/>'),
+    "port": _ir(_TWO, '<edge from-layer="0" to-layer="1" to-port="zero"/>'),
     "fraction": _ir(_constant("1.5")),
     "before the weights": _ir(_constant("1,4", -1_000_000, 1_000_016)),
     "behind the weights": _ir(_constant("1,4", 2**64 - 8)),

@@ -93,7 +93,7 @@ def test_what_is_of_its_kind_is_not_mistaken(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "a.onnx")
     (tmp_path / "a.xml").write_text('<?xml version="1.0"?><net/>', encoding="utf-8")
-    (tmp_path / "a.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "a.timings").write_text("{}", encoding="utf-8")
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     assert not any(kinds.what(file) for file in tmp_path.iterdir())
     (tmp_path / "a.gguf").rename(tmp_path / "a.onnx")
@@ -180,6 +180,16 @@ def test_a_model_in_parts_is_read_from_its_first(tmp_path: Path) -> None:
         about(parts[1])
     parts[1].write_bytes(parts[0].read_bytes())
     with pytest.raises(DataError, match=r"-00002-of-00003\.gguf is not part 2 of the 3"):
+        gguf_file.about(parts[0])
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    write(swapped / "m.gguf", split_max_tensors=1)
+    first, second, _ = sorted(swapped.iterdir())
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError, match=r"is part 2 of 3, but called the first; the parts' names"):
+        gguf_file.about(first)
+    parts[1].write_bytes(WHOLE["lfs"][0])
+    with pytest.raises(UnsupportedError, match=r"-00002-of-00003\.gguf is a Git LFS pointer"):
         gguf_file.about(parts[0])
     parts[2].unlink()
     with pytest.raises(DataError, match=r"m-00003-of-00003\.gguf is missing"):

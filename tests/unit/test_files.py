@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cpufit.errors import DataError
-from cpufit.files import append, clear, replacing, save, try_out, unwritable
+from cpufit.files import append, check_file, clear, replacing, save, try_out, unwritable
 
 NULL, FULL = os.makedev(1, 3), os.makedev(1, 7)
 
@@ -137,3 +137,21 @@ def test_a_folder_is_tried_and_nothing_stays(tmp_path: Path) -> None:
     assert unwritable(tmp_path / "new" / "folder") == ""
     assert "Not a directory" in unwritable(tmp_path / "file" / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_no_file_to_read_is_called_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "lost").symlink_to("gone")
+    (tmp_path / "file").write_bytes(b"")
+    check_file(tmp_path / "file", "a file")
+    for name, words in (
+        ("pipe", "is a pipe or a device, and no file; name a file"),
+        ("self", "is a link that leads to no file; name a file"),
+        ("lost", "is a link that leads to no file; name a file"),
+        ("", "is a folder; name a file"),
+        ("none", "no file .*; check the path"),
+        ("file/x", "no file .*; check the path"),
+    ):
+        with pytest.raises(DataError, match=words):
+            check_file(tmp_path / name, "a file")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NARROWEST = 20  # columns; a narrower terminal breaks lines itself
-_WHOLE, _NUMBER = re.compile(r"[+-]?[0-9]{1,18}"), re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
+_WHOLE, _NUMBER = re.compile(r"[+-]?[0-9]{1,40}"), re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
 
 
 def _whole(token: Token) -> int:

@@ -7,6 +7,7 @@ A results file names them only. So no results file of somebody else makes cpufit
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -60,5 +61,5 @@ def recall(results: Path, text: str) -> Request:
 
 
 def _place(results: Path) -> Path:
-    key = hashlib.sha256(str(results.resolve()).encode(errors="surrogateescape")).hexdigest()
+    key = hashlib.sha256(os.path.realpath(results).encode(errors="surrogateescape")).hexdigest()
     return user_state_path("cpufit") / "runs" / f"{key[:32]}.json"

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from cpufit.errors import DataError
+from cpufit.files import check_file
 from cpufit.schema import SCHEMA_VERSION
 from cpufit.store import migrations, rows
 from cpufit.store.sane import sane
@@ -161,11 +162,19 @@ def _absurd(path: Path, what: str) -> DataError:
 @contextmanager
 def opened(path: Path, content: pa.Buffer | None = None) -> Iterator[Parquet]:
     """Open a run's Parquet file, or what would be in it; raise DataError of what is none."""
+    if content is None:
+        _check_file(path)
     with ExitStack() as stack:
         with _readable(path):
             file = pa.OSFile(str(path)) if content is None else pa.BufferReader(content)
             found = Parquet(path, stack.enter_context(file))
         yield found
+
+
+def _check_file(path: Path) -> None:
+    check_file(path, "a file of `cpufit run`")
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty", "move it away, or name another file")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ hand is seen. Markers inside a fenced block of code are left alone.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from codecs import BOM_UTF8
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cpufit.errors import CpufitError, DataError, UsageError, unknown
-from cpufit.files import save
+from cpufit.files import check_file, save
 from cpufit.paths import as_argument
 from cpufit.tables import table, wish, write
 
@@ -73,9 +74,9 @@ def examine(paths: Sequence[Path], confidence: float) -> list[Found]:
     Writes nothing. Raises UsageError or DataError, naming file and line, for markers that do not
     pair or makes no sense, and where no file has any.
     """
-    once: dict[Path, Path] = {}
+    once: dict[str, Path] = {}
     for path in paths:  # under the first of its names
-        once.setdefault(path.resolve(), path)
+        once.setdefault(os.path.realpath(path), path)
     marked = [one for path in once.values() for one in _marked(path)]
     if not marked:
         names = ", ".join(str(path) for path in paths)
@@ -229,10 +230,9 @@ def _outside_code(lines: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _read(path: Path) -> str:
+    check_file(path, "a Markdown file")
     try:
         return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"no file {path}", "check the path") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "allow it") from error
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpufit.errors import DataError, UsageError
+from cpufit.errors import DataError, UnsupportedError, UsageError
 from cpufit.given import Given, read
 from cpufit.schema import Input
 from cpufit.units import listed
@@ -91,6 +91,11 @@ def describe(
     said = _said(found, given)
     for one in found:
         _check_layout(one)
+        if 0 in one.axes:
+            raise UnsupportedError(
+                f"input {one.name} is {' x '.join(map(str, one.axes))}, which holds nothing",
+                "export the model with an input that does",
+            )
     sizes = _given_sizes(found, said)
     batches = _batch_axes(found, sizes)
     inputs, notes = [], []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gguf import LlamaFileType
 
+from cpufit.artifacts.asis import kinds
 from cpufit.artifacts.asis.gguf_header import ForeignError, read_header
 from cpufit.artifacts.base import About, Built
 from cpufit.artifacts.split import parts_of
@@ -111,7 +112,10 @@ def _others(file: Path, first: Header) -> tuple[Path, ...]:
             f"{file} is one of {count} parts, but not called so",
             f"name the first one model-00001-of-{count:05}.gguf, and the others alike",
         )
-    if _number(first, "split.no"):
+    if number := _number(first, "split.no"):
+        if file == parts[0]:
+            words = f"{file} is part {number + 1} of {count}, but called the first"
+            raise DataError(words, "the parts' names are mixed up: download them again")
         raise UnsupportedError(f"{file} is not the first of {count} parts", f"name {parts[0]}")
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
@@ -123,10 +127,11 @@ def _others(file: Path, first: Header) -> tuple[Path, ...]:
 
 def _part(file: Path, number: int, first: Header) -> Header:
     """Return the header of a part; raise DataError where it is another, or of another model."""
-    found = _whole(file)
-    key, count = "split.tensors.count", _number(first, "split.count")
-    tensors = _number(first, key)
-    if _number(found, "split.no") != number or _number(found, key, tensors) != tensors:
+    kinds.check(file)
+    found, count = _whole(file), _number(first, "split.count")
+    alike = ("split.count", "split.tensors.count")
+    other = any(_number(found, key, _number(first, key)) != _number(first, key) for key in alike)
+    if other or _number(found, "split.no") != number:
         words = f"is not part {number + 1} of the {count} of this model"
         raise DataError(f"{file} {words}", "download it again")
     return found

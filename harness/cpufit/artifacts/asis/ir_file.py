@@ -15,6 +15,7 @@ from xml.etree import ElementTree as Xml
 from cpufit import plain
 from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
+from cpufit.artifacts.asis.ir_check import check
 from cpufit.artifacts.asis.ir_graph import WORDS, uses_of
 from cpufit.artifacts.asis.reach import rows_of, steered_by
 from cpufit.artifacts.base import About, Built
@@ -168,6 +169,7 @@ def _read(file: Path) -> _Net:
         raise DataError(
             f"{file.name} is XML, but not an OpenVINO IR", "name the .xml that OpenVINO saved"
         )
+    check(root, file.name)
     feeds = {
         (edge.get("to-layer", ""), int(edge.get("to-port", "0"))): edge.get("from-layer", "")
         for edge in root.iterfind("edges/edge")

@@ -39,6 +39,7 @@ _FLOATS = frozenset(
     (Tensor.FLOAT, Tensor.FLOAT16, Tensor.BFLOAT16, Tensor.DOUBLE, Tensor.FLOAT8E4M3FN)
 )
 _QUANTIZED = frozenset((Tensor.INT8, Tensor.UINT8, Tensor.INT4, Tensor.UINT4))
+_PACKED = frozenset((Tensor.INT4, Tensor.UINT4, Tensor.FLOAT4E2M1, Tensor.STRING))
 _STORED: dict[int, Precision] = {
     Tensor.FLOAT16: "fp16",
     Tensor.BFLOAT16: "bf16",
@@ -73,6 +74,7 @@ _PER_PIXEL = frozenset(
 )
 _MOST_AXES, _MOST_A_BYTE = 64, 8  # of a tensor; numbers, of one bit each
 _DIGITS = 20  # of a file offset, at most
+_MOST_PATH = 1000  # letters
 
 
 def inspect(file: Path, model: Model) -> Built:
@@ -164,7 +166,14 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     if tensor.data_location != Tensor.EXTERNAL:
         return 0
     place = {entry.key: entry.value for entry in tensor.external_data}
-    location = PurePosixPath(place.get("location", ""))
+    name = place.get("location", "")
+    location = PurePosixPath(name)
+    twice = len(place) < len(tensor.external_data)
+    if twice or not location.name or not name.isprintable() or len(name) > _MOST_PATH:
+        raise DataError(
+            f"{file.name} does not say in which file a weight is",
+            "the file is damaged: copy or export it again",
+        )
     if location.is_absolute() or ".." in location.parts:
         raise DataError(
             f"{file.name} wants weights from outside of its folder",
@@ -179,12 +188,29 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     if held < 0:
         lack = "is no file" if beside.exists() else "is missing"
         raise DataError(f"{file.name} keeps its weights in {beside.name}, which {lack}", remedy)
-    end = sum(_count(place.get(key, "0"), key, file) for key in ("offset", "length"))
+    start, length = (_count(place.get(key, "0"), key, file) for key in ("offset", "length"))
+    needed = _bytes(tensor)
+    if "length" in place and needed and length != needed:
+        raise DataError(
+            f"{file.name} says that {length:,} bytes hold a weight of {needed:,}",
+            "the file is damaged: copy or export it again",
+        )
+    end = start + max(length, needed)
     if held < end:
         raise DataError(
             f"{beside.name}, the weights of {file.name}, is cut short", remedy + " again"
         )
     return held
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    """Return the bytes of its data; 0 where that is not a whole number for each element."""
+    try:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except (KeyError, TypeError, ValueError):
+        return 0
+    packed = tensor.data_type in _PACKED or kind.hasobject
+    return 0 if packed else _elements(tensor) * kind.itemsize
 
 
 def _count(text: str, key: str, file: Path) -> int:
