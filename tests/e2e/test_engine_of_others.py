@@ -61,5 +61,5 @@ def test_a_package_brings_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "most people run" not in said.out  # the engine was named, not chosen
     table = cpufit("table", "cpufit-results", "--metric", "ttft", cwd=tmp_path)
     assert "| made-up |" in table.out
-    (tmp_path / "model.unmade").touch()
+    (tmp_path / "model.unmade").write_bytes(b"x")
     assert ".made" in cpufit("run", "model.unmade", cwd=tmp_path).mistake

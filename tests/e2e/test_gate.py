@@ -178,7 +178,7 @@ def test_a_baseline_of_another_host_is_not_comparable(tmp_path: Path) -> None:
         (("--against", "x", "--margin", "time=soon"), "'soon' is no share"),
         (("--against", "x", "--max-minutes", "0"), "--max-minutes 0 leaves no time"),
         (("--against", "x", "--json", "no/folder/g.json"), "cannot write no/folder/g.json"),
-        (("--against-model", "a.gguf", "b.onnx"), "a.gguf is no whole GGUF file: it is empty"),
+        (("--against-model", "a.gguf", "b.onnx"), "a.gguf is empty; copy or download it again"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, words: tuple[str, ...], mistake: str) -> None:
