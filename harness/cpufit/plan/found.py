@@ -14,6 +14,7 @@ from cpufit.catalog import load_models
 from cpufit.catalog.names import split
 from cpufit.config import suite_names
 from cpufit.errors import DataError, UnsupportedError, UsageError
+from cpufit.files import check_file
 from cpufit.runtimes import reading, suffixes
 
 if TYPE_CHECKING:
@@ -37,12 +38,11 @@ def found_at(path: Path) -> Path:
             return _in_folder(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}", "check the path") from error
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise _missing(path)
-    if path.suffix.lower() != CARDS and not reading(path.suffix):
+    if path.exists() and path.suffix.lower() != CARDS and not reading(path.suffix):
         raise _other(path)
-    if not path.is_file():
-        raise DataError(f"{path} is a pipe or a device, and no file", "name a model file")
+    check_file(path, "a model file")
     return path
 
 
@@ -93,8 +93,6 @@ def _models(*folders: Path) -> list[Path]:
 
 def _missing(path: Path) -> UsageError | DataError:
     """Return the error for a name without a file; it may be meant for an option."""
-    if path.is_symlink():
-        return DataError(f"{path} is a link that leads to no file", "name the file itself")
     for option, known in (("--model", load_models()), ("--suite", suite_names())):
         base = split(path.name).model if option == "--model" else path.name
         near = [path.name] if base in known else get_close_matches(path.name, known, 1, 0.8)

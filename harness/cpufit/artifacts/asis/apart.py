@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 READER = "cpufit.artifacts.asis.reader"
 ANSWER_BYTES = 4 << 20
 _ANSWER_S = 20.0
+DAMAGED = "the file is damaged: copy or export it again"
 HOSTILE = "it is damaged or hostile: copy or export it again, or leave it out"
 
 

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from cpufit import plain
+from cpufit.artifacts.asis.apart import DAMAGED
 from cpufit.errors import DataError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
-_DAMAGED = "the file is damaged: copy or export it again"
 _VERSIONS = ("10", "11")  # of the format, which every OpenVINO since 2020 reads
 _ENDS = ("from-layer", "from-port", "to-layer", "to-port")
 _BODIES = ("body", "then_body", "else_body")
@@ -31,7 +31,7 @@ def check(root: Element, name: str) -> None:
         )
     for body in (root, *(inner for kind in _BODIES for inner in root.iter(kind))):
         for problem in _problems(body):
-            raise DataError(f"{name} cannot be read: {problem}", _DAMAGED)
+            raise DataError(f"{name} cannot be read: {problem}", DAMAGED)
 
 
 def _problems(body: Element) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
 from cpufit import plain
+from cpufit.artifacts.asis.apart import DAMAGED
 from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
 from cpufit.artifacts.asis.ir_check import check
@@ -195,7 +196,7 @@ def _end(net: _Net, layer: str, file: Path) -> int:
     if min(start, length) < 0 or not 0 <= bits * _elements(net.data(layer, "shape")) <= 8 * length:
         raise DataError(
             f"{file.name} says that a weight is larger than what it holds",
-            "the file is damaged: copy or export it again",
+            DAMAGED,
         )
     return start + length
 

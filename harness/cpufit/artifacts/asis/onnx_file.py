@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto as Tensor
 
+from cpufit.artifacts.asis.apart import DAMAGED
 from cpufit.artifacts.asis.axes import Found, described, family_of, may_steer
 from cpufit.artifacts.asis.beside import context_beside
 from cpufit.artifacts.asis.onnx_graph import WORDS, constants_of, uses_of
@@ -131,9 +132,7 @@ def _read(file: Path) -> onnx.ModelProto:
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}", "check the path") from error
     if not proto.graph.node:
-        raise DataError(
-            f"{file.name} is not a whole ONNX model", "the file is damaged: copy or export it again"
-        )
+        raise DataError(f"{file.name} is not a whole ONNX model", DAMAGED)
     return proto
 
 
@@ -157,7 +156,7 @@ def _check(proto: onnx.ModelProto, file: Path) -> None:
         if _elements(tensor) > most:
             raise DataError(
                 f"{file.name} says that a weight is larger than what it holds",
-                "the file is damaged: copy or export it again",
+                DAMAGED,
             )
 
 
@@ -172,7 +171,7 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     if twice or not location.name or not name.isprintable() or len(name) > _MOST_PATH:
         raise DataError(
             f"{file.name} does not say in which file a weight is",
-            "the file is damaged: copy or export it again",
+            DAMAGED,
         )
     if location.is_absolute() or ".." in location.parts:
         raise DataError(
@@ -193,7 +192,7 @@ def _check_external(tensor: onnx.TensorProto, file: Path) -> int:
     if "length" in place and needed and length != needed:
         raise DataError(
             f"{file.name} says that {length:,} bytes hold a weight of {needed:,}",
-            "the file is damaged: copy or export it again",
+            DAMAGED,
         )
     end = start + max(length, needed)
     if held < end:
@@ -219,7 +218,7 @@ def _count(text: str, key: str, file: Path) -> int:
         return int(text)
     raise DataError(
         f"{file.name} says {text!r} for the {key} of a weight",
-        "the file is damaged: copy or export it again",
+        DAMAGED,
     )
 
 
