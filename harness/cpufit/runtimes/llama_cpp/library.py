@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cpufit.runtimes.base import LoadOptions
     from cpufit.schema import Artifact
 
+REBUILD = "clear the cache (`cpufit cache clear`) and run again"  # of what cpufit made
 _WARN, _ERROR = 3, 4  # ggml_log_level
 _Ids = ctypes.POINTER(ctypes.c_int32)
 
@@ -106,7 +107,7 @@ def _load_model(artifact: Artifact) -> int:
         reason = _LOG.reason()
         remedy = "download or convert it again, or update llama-cpp-python"
         if not artifact.as_it_is:
-            remedy = "clear the cache (`cpufit cache clear`) and run again"
+            remedy = REBUILD
         if "unknown model architecture" in reason:
             remedy = "update llama-cpp-python, or convert the file for an architecture it has"
         raise DataError(f"llama.cpp cannot load {artifact.path}: {reason}", remedy)

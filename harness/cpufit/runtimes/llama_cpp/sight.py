@@ -16,7 +16,7 @@ from llama_cpp import mtmd_cpp as mtmd
 from cpufit.errors import DataError
 from cpufit.runtimes.base import Work
 from cpufit.runtimes.llama_cpp.decoder import LlamaSession
-from cpufit.runtimes.llama_cpp.library import failure
+from cpufit.runtimes.llama_cpp.library import REBUILD, failure
 from cpufit.runtimes.tokens import check_alone, sense_file
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ def _open(file: Path, model: int | None, threads: int) -> int:
     params.n_threads = threads
     found = mtmd.mtmd_init_from_file(str(file).encode(), model, params)
     if not found:
-        raise DataError(
-            f"llama.cpp cannot load {file}: {failure()}",
-            "if it is not your own file, clear the cache and build it again",
-        )
+        raise DataError(f"llama.cpp cannot load {file}: {failure()}", REBUILD)
     return int(found)
 
 
