@@ -287,7 +287,7 @@ def test_processes_of_cells_take_turns_until_each_is_settled(tmp_path: Path) -> 
 def test_the_method_is_held_against_recorded_processes(tmp_path: Path) -> None:
     said = cpufit("selftest", "--recorded", cwd=tmp_path)
     assert said.code == 0, said
-    assert "coverage of the 95 % interval, budget quick: " in said.out
+    assert "coverage of the 95 % interval, budget quick, processes left out: " in said.out
     assert said.out.splitlines()[-1] == "all as asked"
     assert "give 12 or more" in cpufit("selftest", "--processes", "3", cwd=tmp_path).mistake
 

@@ -106,7 +106,7 @@ def test_high_percentiles_need_samples(files: list[Path], rows: dict[Key, Row], 
         expected = getattr(metric, share)
         assert bool(found.small[index]) is (expected is None)
         if expected is not None:
-            assert found.sure.value[index] == expected
+            assert found.sure.value[index] == pytest.approx(expected, rel=1e-12)
     assert found.small[list(where.values())].any()
 
 

@@ -53,7 +53,7 @@ def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: S
         line = terminal.cell_line(row)
         assert f"), {words}, n 128 in 1 process [under]" in line
         assert "(preprocessing " in line
-    (row,) = analysis.rows([samples.frames_record(5, 20)], settings.levels)
+    (row,) = analysis.rows([samples.frames_record(5, 46)], settings.levels)
     assert row.fps_words == "10, 15 and 30 FPS undecided"
 
 

@@ -192,7 +192,7 @@ def test_a_run_of_version_1_can_be_resumed(tmp_path: Path, monkeypatch: pytest.M
     kept = [record for record in before if record.outcome.status == "ok"]
     assert list(run.done) == kept
     run.results.add([replace(RECORD, parent="p")])
-    assert version_of(path) == SCHEMA_VERSION == 5
+    assert version_of(path) == SCHEMA_VERSION == 6
     assert store.read([path]) == [*kept, replace(RECORD, parent="p")]
     run.results.close()
     assert store.read([path]) == [*kept, replace(RECORD, parent="p")]

@@ -123,11 +123,12 @@ COLUMNS = {
     "noise": NUMBER_MAP,
     "counters": NUMBER_MAP,
     "notes": pa.list_(pa.string()),
+    "typical": NUMBER_MAP,
     "host": HOST,
 }
 
 
-def test_the_columns_of_the_dataclasses_are_those_of_version_5() -> None:
+def test_the_columns_of_the_dataclasses_are_those_of_version_6() -> None:
     assert {field.name: field.type for field in rows.SCHEMA} == COLUMNS
     assert len(rows.SCHEMA) == len(COLUMNS)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from importlib.metadata import version
 from math import exp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from cpufit.errors import DataError
+from cpufit.gating import verdict
 from cpufit.gating.pairs import Pair, Trial
+from cpufit.run.gate import arms, road
+from cpufit.run.stages import Place
 from cpufit.schema import Cell
 from cpufit.selftest import gate, gate_live
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from cpufit.gating.verdict import Found
+    from cpufit.run.gate.road import Observer
     from cpufit.selftest import Finding
 
 
@@ -94,6 +100,47 @@ def test_disturbed_pairs_are_left_out() -> None:
     (trial, *_) = trials(0.0, 0.01)
     hogged = [replace(p, disturbed=("a hog",)) for p in trial.pairs[:35]]
     assert gate.recorded([replace(trial, pairs=(*hogged, *trial.pairs[35:]))]) == []
+
+
+def test_what_it_costs_to_go_first_is_told_from_noise() -> None:
+    def ordered(trial: Trial, cost: float) -> Trial:
+        """Let either arm go first in turn, and the one that does lose so much."""
+        pairs = tuple(
+            replace(
+                pair,
+                after_first=bool(index % 2),
+                changes={"latency": pair.changes["latency"] + (cost if index % 2 else -cost)},
+            )
+            for index, pair in enumerate(trial.pairs)
+        )
+        return replace(trial, pairs=pairs)
+
+    found = gate.going_first([ordered(trial, 0.01) for trial in trials(0.0, 0.001)])
+    assert found.value.startswith("costs +1.00% ")
+    assert found.value.endswith("which is 99% of the variance of pairs")
+    none = gate.going_first([ordered(trial, 0.0) for trial in trials(0.0, 0.01)])
+    assert float(none.value.split()[1].rstrip("%")) == pytest.approx(0, abs=0.3)
+    assert gate.going_first(trials(0.0, 0.01)).value == "the pairs do not say who did"
+
+
+def test_a_second_environment_holds_the_same_wheels_and_its_own_cells(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[road.Setup] = []
+
+    def go(setup: road.Setup, *_: object) -> list[Found]:
+        seen.append(setup)
+        return [verdict.judge(trial, 3) for trial in trials(0.0, 0.01)]
+
+    monkeypatch.setattr(arms, "other", lambda wanted, _: arms.Arm(name=wanted, packages={}))
+    monkeypatch.setattr(road, "go", go)
+    place, nobody = Place(output=tmp_path, cache=tmp_path), cast("Observer", None)
+    found = by_name(gate_live.matrices(1, place, nobody, apart=True))
+    (setup,) = seen
+    assert setup.arms[1].name == f"onnxruntime=={version('onnxruntime')}"
+    assert {pair[1].runtime for pair in setup.cells} == {"onnxruntime"}
+    assert found["gate: 1 real matrices of 3 cells"].good
+    assert [path.name.startswith("gate-matrix-apart-") for path in tmp_path.iterdir()] == [True]
 
 
 def test_the_pairs_that_ship_are_as_asked() -> None:

@@ -18,6 +18,7 @@ from cpufit.errors import UsageError
 from cpufit.gating import baseline, rule, verdict
 from cpufit.gating.pairs import PEAK, Facts, Pair, Trial, kind_of, settled, values_of
 from cpufit.margins import MARGINS
+from cpufit.report import gate_words
 from cpufit.schema import Cell
 from tests.report import samples
 
@@ -86,6 +87,37 @@ def test_an_improvement_is_told_and_passes() -> None:
     found = verdict.judge(trial(noise(1, 10, -0.1)), 30)
     assert found.word == "improvement"
     assert verdict.exit_code([found]) == 0
+
+
+def test_an_improvement_says_whether_fresh_pairs_confirm_it() -> None:
+    screened, confirmed = (
+        verdict.judge(trial(noise(1, 10, -0.1), fresh), 30).judged["latency"]
+        for fresh in ([], noise(2, 20, -0.1))
+    )
+    assert screened.verdict == confirmed.verdict == "improvement"
+    assert screened.why == "on the screen alone: a command that measures again confirms it"
+    assert confirmed.why == ""
+    assert gate_words.reason(screened).startswith("10 pairs, p ")
+    assert gate_words.reason(screened).endswith(screened.why)
+
+
+def test_what_is_little_known_promises_less() -> None:
+    """Noise of ten pairs is itself not known: Student's quantile, not the normal one."""
+    few, many = np.tile([-0.02, 0.02], 5), np.tile([-0.02, 0.02], 500)
+    sees = [rule.smallest(logs, rule.SCREEN, 0.03, 30) for logs in (few, many)]
+    assert sees[0] > 1.05 * sees[1]
+    assert rule.smallest(few, rule.SCREEN, 0.03, 30, stages=2) > sees[0]
+    assert rule.smallest(few[:2], rule.SCREEN, 0.03, 30, stages=2) == np.inf
+
+
+@pytest.mark.parametrize(("shift", "restless"), [(0.0, False), (0.012, True)])
+def test_one_side_that_is_a_little_slower_in_all_is_noted(shift: float, restless: bool) -> None:
+    """Each by itself is the same within the margin; together they are not."""
+    trials = [trial(noise(seed, 10, shift, 0.02)) for seed in range(30)]
+    found = [verdict.judge(one, 30) for one in trials]
+    assert {one.word for one in found} <= {"same", "inconclusive"}
+    assert bool(verdict.restless(found)) is restless
+    assert not verdict.restless(found[:5])
 
 
 def test_fresh_pairs_tell_an_improvement_that_the_screen_did_not_show() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpufit.stats import intervals
+from cpufit.stats import intervals, percentiles
 
 MS = 1e6
 Process = st.lists(st.floats(1, 1e12), min_size=1, max_size=20)
@@ -92,8 +92,41 @@ def test_two_processes_that_agree_by_chance_are_not_sure_for_that() -> None:
 
 
 def test_one_process_is_judged_by_its_samples() -> None:
-    assert _verdict([[100 * MS] * 44]) == "under"
-    assert _verdict([[100 * MS] * 43]) == "undecided"
+    assert _verdict([[400 * MS] * 44]) == "under"
+    assert _verdict([[400 * MS] * 43]) == "undecided"
+
+
+def test_one_process_or_two_that_are_far_from_it_suffice() -> None:
+    assert _verdict([[2001 * MS]]) == "over"
+    assert _verdict([[1999 * MS]]) == "undecided"
+    assert _verdict([[751 * MS], [752 * MS]]) == "over"
+    assert _verdict([[749 * MS], [900 * MS]]) == "undecided"
+    bound = intervals.bound_of([[2001 * MS]], 0.9, 0.99)
+    assert bound.low > 500 * MS
+    assert _verdict([[120 * MS] * 3]) == "under"
+    assert _verdict([[126 * MS] * 3]) == "undecided"
+    assert _verdict([[119 * MS, 90 * MS, 80 * MS]]) == "undecided"  # more samples may be slower
+    assert _verdict([[300 * MS] * 9, [310 * MS] * 9]) == "under"
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 10])
+def test_few_samples_are_not_taken_for_a_low_percentile(samples: int) -> None:
+    """Processes that agree on what lies just below: their requests' p90 need not."""
+    random = np.random.default_rng(samples)
+    few = [list(450 * MS * np.exp(random.normal(0, 0.06, samples))) for _ in range(20)]
+    assert intervals.bound_of(few, 0.9, 0.99).high > 450 * MS * np.exp(1.28 * 0.06)
+    many = [list(450 * MS * np.exp(random.normal(0, 0.02, 300))) for _ in range(20)]
+    assert _verdict(many) == "under"
+
+
+def test_samples_like_their_neighbours_count_as_fewer() -> None:
+    random = np.random.default_rng(0)
+    mixed = list(np.exp(random.normal(0, 0.1, 100)) * 300 * MS)
+    assert percentiles.independent(mixed) > 80
+    assert percentiles.independent(sorted(mixed)) < 10
+    assert percentiles.independent([5.0] * 100) == 100
+    assert percentiles.independent(sorted(mixed)[:9]) == 9
+    assert (_verdict([mixed]), _verdict([sorted(mixed)])) == ("under", "undecided")
 
 
 def test_what_is_disturbed_is_over_only_where_that_could_not_be_the_reason() -> None:

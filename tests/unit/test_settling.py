@@ -79,6 +79,33 @@ def test_time_ends_a_cell_but_not_before_its_fewest_processes() -> None:
     assert _settled(wild, budget) == "the 4 s of a cell were over"
 
 
+def test_what_is_over_by_far_ends_early_where_the_budget_says_so() -> None:
+    early = replace(BUDGET, ends_early=True)
+    assert _settled([_process(0, 2100)], early) == "over by far after 1 process"
+    assert _settled([_process(0, 1900)], early) == ""
+    assert _settled([_process(0, 900), _process(1, 800)], early) == "over by far after 2 processes"
+    assert _settled([_process(0, 900), _process(1, 700)], early) == ""
+    assert _settled([_process(0, 2100)]) == ""
+    assert _settled([_process(0, 2100, foreign_s=1.0)], early) == ""
+
+
+def test_the_shortest_prompt_decides_whether_it_is_over_by_far() -> None:
+    early = replace(BUDGET, ends_early=True)
+    assert _settled([_prompts(0, 2100, 9000)], early) == "over by far after 1 process"
+    records = [_prompts(i, 876, 3460) for i in range(2)]
+    assert _settled(records[:1], early) == ""
+    assert _settled(records, early) == "over by far after 2 processes"
+
+
+def _prompts(repeat: int, *ms: float) -> Record:
+    series = tuple(
+        Series(name="ttft", unit="ns", size=128 * (i + 1), items=1, values=(each * MS,))
+        for i, each in enumerate(ms)
+    )
+    record = _process(repeat, 1)
+    return replace(record, outcome=replace(record.outcome, series=series))
+
+
 @pytest.mark.parametrize("status", ["failed", "oom", "skipped", "unavailable"])
 def test_what_cannot_be_measured_is_not_tried_again(status: Status) -> None:
     record = replace(RECORD, outcome=Outcome(status=status, reason="r"))

@@ -31,11 +31,6 @@ def test_the_median_of_an_even_number_lies_between() -> None:
     assert percentiles.percentile([1.0, 2.0, 3.0, 10.0], 0.5) == 2.5
 
 
-def test_too_few_samples_support_no_p90() -> None:
-    assert percentiles.supported_percentile([1.0] * 63, 0.9, 0.99) is None
-    assert percentiles.supported_percentile([1.0] * 64, 0.9, 0.99) == 1.0
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -6,32 +6,60 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from cpufit.measuring.worker import from_core_to_core
+import pytest
+
+from cpufit.measuring import cores
+from cpufit.probes import host
 from cpufit.run.child import death
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    import pytest
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[Collection[int]]:
+    """Where the thread was put, on a host that lets it use three cores."""
+    found: list[Collection[int]] = []
+    monkeypatch.setattr(host, "fastest_cores", lambda: [0, 2, 5])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: found.append(cores))
+    return found
 
 
-def test_both_arms_visit_the_same_cores_two_turns_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either arm goes first once on each core, A B B A; cores it may not use are left out."""
-    moves: list[Collection[int]] = []
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 0, 2})
-    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: moves.append(cores))
+def test_both_arms_visit_the_same_cores_two_turns_each(moves: list[Collection[int]]) -> None:
+    """Either arm goes first once on each core, A B B A."""
     turns = [b"\n"] * 8
+    assert list(cores.in_turns(turns, cores.mover())) == turns
+    assert moves == [{0}, {2}, {5}, {0}]
 
-    assert list(from_core_to_core(turns)) == turns
-    assert moves == [{0}, {0}, {2}, {2}, {5}, {5}, {0}, {0}]
 
-
-def test_it_moves_before_the_slice_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_moves_before_the_slice_begins(moves: list[Collection[int]]) -> None:
     """A slice is measured between two turns: it must lie on one core as a whole."""
-    moves: list[Collection[int]] = []
-    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: moves.append(cores))
-    for number, _ in enumerate(from_core_to_core([b"\n"] * 3), 1):
-        assert len(moves) == number
+    for number, _ in enumerate(cores.in_turns([b"\n"] * 6, cores.mover())):
+        assert len(moves) == number // 2 + 1
+
+
+def test_further_processes_begin_on_further_cores(moves: list[Collection[int]]) -> None:
+    for repeat in range(4):
+        cores.mover(repeat)()
+    assert moves == [{0}, {2}, {5}, {0}]
+
+
+@pytest.mark.parametrize(
+    ("capacities", "fastest"),
+    [
+        ((1024, 1024, 446, 446), [0, 1]),
+        ((1024, 974, 974), [0, 1, 2]),
+        ((0, 0), [0, 1]),
+        ((), []),
+    ],
+)
+def test_small_cores_are_not_visited(
+    monkeypatch: pytest.MonkeyPatch, capacities: tuple[int, ...], fastest: list[int]
+) -> None:
+    said = {f"cpu{core}": str(capacity or "") for core, capacity in enumerate(capacities)}
+    monkeypatch.setattr(host, "allowed_cores", lambda: list(range(len(capacities))))
+    monkeypatch.setattr(host, "read_text", lambda path: said.get(path.parent.name, ""))
+    assert host.fastest_cores() == fastest
 
 
 def test_an_illegal_instruction_names_what_to_install() -> None:

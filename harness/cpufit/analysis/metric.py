@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cpufit.quantities import Quantity
     from cpufit.schema import Level, Levels, Series, Verdict
     from cpufit.stats.intervals import Estimate
+    from cpufit.stats.moderated import Typical
+    from cpufit.stats.percentiles import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,12 @@ class Metric:
     n: int  # samples, of all processes that count
     values: tuple[float, ...]
     estimate: Estimate  # of the median
-    p90: float | None  # of all samples; None: n too small
+    p90: float | None  # the centre of the processes' own, as p95 and p99; None: n too small
     p95: float | None
     p99: float | None
     rate: float  # all items over all the time, per second; 0 for energy
     verdicts: tuple[tuple[Level, Verdict], ...] = ()  # of every level that applies to it
+    far_over: bool = False  # the level that counts, so that no further process need be asked
 
     @property
     def quantity(self) -> Quantity:
@@ -90,31 +93,45 @@ class Metric:
         return self.figure / self.threshold if self.threshold else 0.0
 
 
-def summed_up(every: Sequence[Series], levels: Levels, slowdown: float) -> Metric:
+def summed_up(every: Sequence[Series], levels: Levels, slowdown: float, typical: Typical) -> Metric:
     """Sum up one series of every process that counts."""
     series = every[0]
     processes = [np.sort(one.values) for one in every]  # once: thousands of cells have many samples
-    pooled = np.sort(np.concatenate(processes)) if len(every) > 1 else processes[0]
-    share, confidence = levels.percentile, levels.confidence
-    applying = (level for limit in quantity(series.name).limits for level in levels.of(limit))
+    share, confidence, tail = levels.percentile, levels.confidence, typical.tail
+    judged = processes if len(every) > 1 else [series.values]  # of one, their order tells too
+    applying = tuple(level for limit in quantity(series.name).limits for level in levels.of(limit))
     return Metric(
         name=series.name,
         size=series.size,
         unit=series.unit,
-        n=len(pooled),
+        n=sum(map(len, processes)),
         values=tuple(chain.from_iterable(one.values for one in every)),
-        estimate=intervals.estimate(processes),
-        p90=percentiles.supported_percentile(pooled, 0.9, confidence),
-        p95=percentiles.supported_percentile(pooled, 0.95, confidence),
-        p99=percentiles.supported_percentile(pooled, 0.99, confidence),
-        rate=_rate(series.items, pooled) if series.unit == "ns" else 0.0,
+        estimate=intervals.estimate(processes, typical.median),
+        p90=_typical_percentile(processes, 0.9, confidence),
+        p95=_typical_percentile(processes, 0.95, confidence),
+        p99=_typical_percentile(processes, 0.99, confidence),
+        rate=_rate(series.items, processes) if series.unit == "ns" else 0.0,
         verdicts=tuple(
-            (level, intervals.judge(processes, level.most_ns, share, confidence, slowdown))
+            (level, intervals.judge(judged, level.most_ns, share, confidence, slowdown, tail))
             for level in applying
         ),
+        far_over=bool(applying)
+        and intervals.by_far(processes, applying[0].most_ns, share) == "over",
     )
 
 
-def _rate(items: int, values: NDArray[np.float64]) -> float:
-    total_ns = float(values.sum())
-    return items * len(values) * units.NS_PER_S / total_ns if total_ns else 0.0
+def _typical_percentile(
+    processes: Sequence[Samples], share: float, confidence: float
+) -> float | None:
+    """Return the centre of the processes' own percentiles, which is what levels are held against.
+
+    None where all samples together are too few to state it.
+    """
+    if sum(map(len, processes)) < percentiles.samples_needed(share, confidence):
+        return None
+    return intervals.centre([percentiles.of_sorted(values, share) for values in processes])
+
+
+def _rate(items: int, processes: Sequence[NDArray[np.float64]]) -> float:
+    total_ns = sum(float(values.sum()) for values in processes)
+    return items * sum(map(len, processes)) * units.NS_PER_S / total_ns if total_ns else 0.0

@@ -11,6 +11,7 @@ from cpufit.analysis.metric import summed_up
 from cpufit.precisions import label, precision
 from cpufit.quantities import quantity
 from cpufit.stats import disturbance
+from cpufit.stats.moderated import UNKNOWN, Typical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ class Row:
     used: tuple[Record, ...]  # the processes whose samples count
     disturbances: dict[int, tuple[str, ...]]  # what disturbed which process: repeat -> reasons
     metrics: tuple[Metric, ...]
+    typical: Typical  # how much processes of its run's cells differ
 
     @cached_property
     def record(self) -> Record:
@@ -115,10 +117,16 @@ def rows(records: Iterable[Record], levels: Levels) -> list[Row]:
     Raises DataError for a figure that nobody knows.
     """
     cells: dict[tuple[str, str, str], list[Record]] = {}
+    typical: dict[tuple[str, str], Typical] = {}  # of each run as it was known last
     for record in records:
-        key = (record.run_id, record.host.fingerprint, record.cell.id)
-        cells.setdefault(key, []).append(record)
-    return [_row(tuple(found), levels) for found in cells.values()]
+        run = (record.run_id, record.host.fingerprint)
+        cells.setdefault((*run, record.cell.id), []).append(record)
+        if record.typical:
+            typical[run] = Typical(**record.typical)
+    return [
+        _row(tuple(found), levels, typical.get((run, host), UNKNOWN))
+        for (run, host, _), found in cells.items()
+    ]
 
 
 def host_names(cpus: Mapping[str, str]) -> dict[str, str]:
@@ -130,7 +138,7 @@ def host_names(cpus: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _row(records: tuple[Record, ...], levels: Levels) -> Row:
+def _row(records: tuple[Record, ...], levels: Levels, typical: Typical) -> Row:
     """Sum up one cell's processes."""
     reasons = (
         (r.repeat, disturbance.reasons(r.outcome.noise, r.host.logical_cores)) for r in records
@@ -141,7 +149,8 @@ def _row(records: tuple[Record, ...], levels: Levels) -> Row:
         records=records,
         used=used,
         disturbances=disturbances,
-        metrics=_metrics(used, levels, _slowdown(used, 0.5) if disturbances else 1.0),
+        typical=typical,
+        metrics=_metrics(used, levels, _slowdown(used, 0.5) if disturbances else 1.0, typical),
     )
 
 
@@ -167,10 +176,12 @@ def _used(records: Sequence[Record], disturbances: Mapping[int, object]) -> tupl
     return quiet if len(quiet) >= min(FEWEST_QUIET, len(measured)) else measured
 
 
-def _metrics(used: Sequence[Record], levels: Levels, slowdown: float) -> tuple[Metric, ...]:
+def _metrics(
+    used: Sequence[Record], levels: Levels, slowdown: float, typical: Typical
+) -> tuple[Metric, ...]:
     found: dict[tuple[str, int], list[Series]] = {}
     for record in used:
         for series in record.outcome.series:
             if quantity(series.name) and series.values:
                 found.setdefault((series.name, series.size), []).append(series)
-    return tuple(summed_up(every, levels, slowdown) for every in found.values())
+    return tuple(summed_up(every, levels, slowdown, typical) for every in found.values())

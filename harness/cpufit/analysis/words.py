@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cpufit import units
 from cpufit.precisions import label, precision
+from cpufit.stats import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,8 +47,22 @@ def why_open(row: Row, metric: Metric) -> str:
         reason = next(iter(row.disturbances.values()))[0]
         return f"{reason}, which may have made it {units.significant(slowdown, 2)} times slower"
     if count > 1:
-        return f"{metric.n} samples in {count} processes leave it open"
+        return unsteady(metric) or f"{metric.n} samples in {count} processes leave it open"
+    telling = percentiles.independent(metric.values)
+    if telling < metric.n:
+        return f"{metric.n} samples, each like the one before, tell as much as {telling}"
     return f"{metric.n} samples are too few"
+
+
+def unsteady(metric: Metric) -> str:
+    """Return 'two kinds of processes: 7.20 ms and 7.90 ms'; '' where they are of one kind."""
+    odd = metric.estimate.unsteady
+    if odd is None:
+        return ""
+    first, last = (units.amount(value, metric.unit) for value in odd.values)
+    if odd.kind == "drift":
+        return f"processes drift from {first} to {last}"
+    return f"two kinds of processes: {first} and {last}"
 
 
 def limits(metrics: Iterable[Metric]) -> str:

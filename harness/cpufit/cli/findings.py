@@ -82,6 +82,7 @@ def show_gate(
     recorded: bool,
     pairs: int,
     matrices: int,
+    apart: bool,
     place: Place,
 ) -> bool:
     """Print every finding about the gate; return whether none is other than asked."""
@@ -89,7 +90,7 @@ def show_gate(
     if recorded:
         found = gate_live.recorded(folders)
     elif matrices:
-        found = gate_live.matrices(matrices, place, watcher)
+        found = gate_live.matrices(matrices, place, watcher, apart=apart)
     else:
         found = gate_live.on_this_host(pairs, place, watcher)
     return _told(found, watcher, console)

@@ -402,6 +402,7 @@ def _measured(request: Request, place: Place, console: Console) -> list[Row]:
 
 
 def _told(setup: Setup, found: list[Found]) -> Verdict:
+    from cpufit.gating.verdict import restless
     from cpufit.report.gate_words import Verdict
     from cpufit.run import here
 
@@ -414,7 +415,10 @@ def _told(setup: Setup, found: list[Found]) -> Verdict:
         host=_host_words(host),
         found=tuple(found),
         repeat=_repeats(found, of_files=setup.plans[0] is not setup.plans[1]),
-        notes=tuple(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),
+        notes=(
+            *(f"{one.trial.cell.id}: {note}" for one in found for note in one.trial.notes),
+            *filter(None, (restless(found),)),
+        ),
     )
 
 

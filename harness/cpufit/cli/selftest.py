@@ -61,6 +61,7 @@ def gate(
     recorded: bool = False,
     pairs: Whole = 30,
     matrices: Whole = 0,
+    apart: bool = False,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("cpufit-selftest"),
     cache: Path | None = None,
 ) -> None:
@@ -77,6 +78,8 @@ def gate(
     matrices
         Instead, let the gate compare the suite 'matrix' with itself so many times, each of which
         takes a quarter of an hour.
+    apart
+        Of matrices: compare with a second environment, made of the same wheels of ONNX Runtime.
     output
         Folder for what is measured; ./cpufit-selftest by default.
     cache
@@ -89,9 +92,17 @@ def gate(
         raise UsageError(f"--pairs {pairs} is too few", f"give {findings.FEWEST} or more")
     if matrices < 0:
         raise UsageError(f"--matrices {matrices} cannot be taken", "give 1 or more")
+    if apart and not matrices:
+        raise UsageError("--apart is for --matrices", "give --matrices 1, or leave it out")
     place = flow.Place(output=output, cache=cache_folder(cache))
     replayed = recorded or bool(folders)
     good = findings.show_gate(
-        console(), folders, recorded=replayed, pairs=pairs, matrices=matrices, place=place
+        console(),
+        folders,
+        recorded=replayed,
+        pairs=pairs,
+        matrices=matrices,
+        apart=apart,
+        place=place,
     )
     sys.exit(0 if good else 1)

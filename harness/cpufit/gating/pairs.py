@@ -37,6 +37,7 @@ class Pair:
     changes: Values = field(default_factory=dict)  # ln(after / before) of what was sliced
     disturbed: tuple[str, ...] = ()  # by what; such a pair is no evidence
     whole: bool = False  # one after the other, for want of memory or of slices
+    after_first: bool = False  # which of the two went first
 
     def change(self, name: str) -> float:
         """Return ln(after / before): of slices that were neighbours, where there are such."""

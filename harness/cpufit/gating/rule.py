@@ -2,7 +2,7 @@
 
 d is the logarithm of after / before of one pair, so that worse is positive. The test is Wilcoxon's
 signed rank, exact: under the null either sign of every d is as likely as the other. Screening at
-1 % and confirming at 1 / (quantities tested) on pairs that the screen never saw leaves a false
+1 % and confirming at 0.72 / (quantities tested) on pairs that the screen never saw leaves a false
 alarm in at most 1 % of matrices, however large (docs/gate.md).
 """
 
@@ -31,7 +31,11 @@ SCREEN = 10  # pairs of each cell
 SCREEN_MOST = 30  # where it is too noisy for so few
 CONFIRM = 20  # fresh pairs of what the screen flags
 SCREEN_ALPHA = FAMILY_ALPHA = 0.01
-_SURE = 2.576  # normal quantile: missed in 0.5 % of cases, at either stage
+# What the screen flags of equal arms at worst: it takes more pairs where they differ much, and they
+# differ less where their signs agree.
+_SCREEN_LEVEL = 0.0138
+_MISSED = 0.005  # of cases, at either stage
+_SCREENED = "on the screen alone: a command that measures again confirms it"
 _EFFICIENCY = sqrt(0.955)  # of signed ranks and Hodges-Lehmann beside t and mean, normal noise
 
 
@@ -50,7 +54,7 @@ class Judged:
 
 def confirm_alpha(tested: int) -> float:
     """Return the level of the second stage where so many quantities are tested."""
-    return min(FAMILY_ALPHA / (SCREEN_ALPHA * max(tested, 1)), SCREEN_ALPHA)
+    return min(FAMILY_ALPHA / (_SCREEN_LEVEL * max(tested, 1)), SCREEN_ALPHA)
 
 
 def flagged(screen: Logs, margin: float) -> bool:
@@ -65,18 +69,21 @@ def too_noisy(logs: Logs, count: int, margin: float, tested: int) -> bool:
     return smallest(logs, count, margin, tested) > 2 * margin
 
 
-def smallest(logs: Logs, count: int, margin: float, tested: int) -> float:
+def smallest(logs: Logs, count: int, margin: float, tested: int, stages: int = 1) -> float:
     """Return the worsening that both stages would let through in 1 of 100 cases at most.
 
-    By the noise of these pairs, in the normal approximation of both tests.
+    By the noise of these pairs, in the normal approximation of both tests; `logs` are around the
+    mean of each of so many `stages`.
     """
-    if len(logs) < 2 or count < 2:
+    degrees = len(logs) - stages
+    if degrees < 1 or count < 2:
         return inf
-    spread = intervals.deviation(logs) / _EFFICIENCY
-    first = (_quantile(SCREEN_ALPHA, count) + _SURE) * spread / sqrt(count)
+    sure = float(stdtrit(degrees, 1 - _MISSED))  # Student's: the noise is known from few pairs
+    spread = intervals.deviation(logs) * sqrt((len(logs) - 1) / degrees) / _EFFICIENCY
+    first = (_quantile(SCREEN_ALPHA, count) + sure) * spread / sqrt(count)
     error = spread / sqrt(CONFIRM)
     second = max(_quantile(confirm_alpha(tested), CONFIRM) * error, log1p(margin))
-    return expm1(max(first, second + _SURE * error))
+    return expm1(max(first, second + sure * error))
 
 
 def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
@@ -84,10 +91,11 @@ def judge(screen: Logs, confirm: Logs, margin: float, tested: int) -> Judged:
     logs = confirm if len(confirm) >= CONFIRM else screen
     if not len(logs):
         return nothing(f"{SCREEN} undisturbed pairs are needed")
-    noise = np.concatenate([each - each.mean() for each in (screen, confirm) if len(each)])
+    stages = [each - each.mean() for each in (screen, confirm) if len(each)]
+    noise = np.concatenate(stages)
 
     def sees(share: float) -> float:
-        return smallest(noise, len(screen), share, tested)
+        return smallest(noise, len(screen), share, tested, len(stages))
 
     seen = sees(margin)
     centre, half = intervals.student(logs, 0.95)
@@ -129,7 +137,7 @@ def _decide(screen: Logs, confirm: Logs, margin: float, tested: int) -> tuple[Ve
             return "regression", ""
     last = confirm if len(confirm) >= CONFIRM else screen
     if _beyond(-last, margin) and signed_rank(-last) < SCREEN_ALPHA:
-        return "improvement", ""
+        return "improvement", "" if last is confirm else _SCREENED
     return "same", ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from cpufit.gating import rule
 from cpufit.gating.pairs import kind_of
 from cpufit.gating.rule import Judged
 from cpufit.margins import ANY
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ SIZE, COSINE, PAIRS = "file size", "cosine", "pairs"
 _WORST_FIRST: tuple[Word, ...] = ("regression", "missing", "inconclusive", "improvement", "same")
 EXIT_CODES: Mapping[Word, int] = {"regression": 1, "missing": 4, "inconclusive": 3}
 _OTHER_WEIGHTS = "exact; where other weights are meant, --margin numerics=any compares speed alone"
+_FEWEST_ERRORS, _MOST_RESTLESS = 10, 1.3  # quantities; root mean square of their standard errors
 _MOST_DISTURBED = 0.5  # of all pairs, before asking for more is hopeless
 
 
@@ -96,6 +98,29 @@ def wants(trial: Trial, count: int) -> Stage | None:
         return None
     worse = any(rule.flagged(screen, margins[kind_of(n)]) for n, (screen, _) in logs.items())
     return "confirm" if worse else None
+
+
+def restless(found: Sequence[Found]) -> str:
+    """Say so where times that are the same lie further from 1 than pairs explain; '' if not.
+
+    Each ratio is taken in standard errors: of equal arms and independent pairs their root mean
+    square is 1. Recorded matrices of equal arms have 0.70 to 1.06.
+    """
+    errors = [
+        float(screen.mean()) / (intervals.deviation(screen) / sqrt(len(screen)))
+        for one in found
+        for name in one.trial.names
+        if kind_of(name) == "time" and one.judged[name].verdict in ("same", "inconclusive")
+        for screen, _ in [_stages(one.trial, name)]
+        if len(screen) >= rule.SCREEN and intervals.deviation(screen) > 0
+    ]
+    rms = sqrt(sum(error**2 for error in errors) / len(errors)) if errors else 0.0
+    if len(errors) < _FEWEST_ERRORS or rms <= _MOST_RESTLESS:
+        return ""
+    return (
+        f"{len(errors)} times lie {rms:.1f} times as far from the same as their pairs explain: "
+        "small changes within the margin, or one side is a little slower in all"
+    )
 
 
 def _stages(trial: Trial, name: str) -> tuple[Logs, Logs]:

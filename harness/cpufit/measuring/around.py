@@ -16,6 +16,7 @@ from cpufit.stats import disturbance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cpufit.measuring.cores import Move
     from cpufit.measuring.probe import Meter
     from cpufit.measuring.procedures.base import Procedure
     from cpufit.measuring.slices import Turns
@@ -30,6 +31,7 @@ def measure(
     scenario: Scenario,
     say: Callable[[str], None],
     turns: Turns | None,
+    move: Move,
     wait: Callable[[], None],
 ) -> Outcome:
     """Load, let the procedure measure, and unload; `wait` returns when it may load."""
@@ -54,6 +56,7 @@ def measure(
                     say=say,
                     meter=meter,
                     turns=turns,
+                    move=move,
                     idle=idle,
                 )
             )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cpufit.measuring.cores import stay
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cpufit.measuring.cores import Move
     from cpufit.measuring.probe import Clock, Meter
     from cpufit.measuring.slices import Turns
     from cpufit.runtimes.base import Session
@@ -27,4 +30,5 @@ class Bench:
     say: Callable[[str], None]
     meter: Meter  # totals of hardware counters; {} without
     turns: Turns | None = None  # in slices, beside a rival; None: at once
+    move: Move = stay  # puts the requests on another core
     idle: object = None  # what the procedure saw before anything was loaded

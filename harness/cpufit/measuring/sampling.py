@@ -5,12 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from cpufit.measuring.cores import stay
 from cpufit.measuring.probe import Measured, limits_ns, per_item, predict_ns
 from cpufit.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cpufit.measuring.cores import Move
     from cpufit.measuring.probe import Clock, Probe
     from cpufit.schema import Budget
 
@@ -21,13 +23,17 @@ _STEADY_CHANGE = 0.03  # of a window's median from that of the window before
 
 
 def time_session(
-    found: Sequence[Probe], budget: Budget, clock: Clock, say: Callable[[str], None]
+    found: Sequence[Probe],
+    budget: Budget,
+    clock: Clock,
+    say: Callable[[str], None],
+    move: Move = stay,
 ) -> Measured:
     """Warm up, then sample until the budget's stop rule holds."""
     say("warming up")
     first_ns = warm_up(found, budget, clock)
     say("measuring")
-    stop = sample(found, budget, clock)
+    stop = sample(found, budget, clock, move)
     return Measured(
         first_ns=first_ns,
         series=tuple(probe.series() for probe in found if probe.values),
@@ -72,8 +78,10 @@ def _until_steady(probe: Probe, first_ns: int, end: int, clock: Clock) -> None:
         last = now
 
 
-def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
+def sample(found: Sequence[Probe], budget: Budget, clock: Clock, move: Move = stay) -> str:
     """Fill the probes, sharing time evenly among those that want more; return why it ended.
+
+    Each burst comes from another core.
 
     A longer prompt that, by what the shortest one takes, would outlast the cell is not started.
     """
@@ -81,6 +89,7 @@ def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
     least, most = limits_ns(budget)
     open_probes = list(found)
     if len(found) > 1:  # generation first: its prompt is a sample too, and slow models get few
+        move()
         _take_burst(found[-1], clock, most)
     while True:
         elapsed = clock() - start
@@ -95,6 +104,7 @@ def sample(found: Sequence[Probe], budget: Budget, clock: Clock) -> str:
         if not wanting and elapsed >= least:
             return f"enough samples after {elapsed / NS_PER_S:.1f} s"
         due = short if elapsed >= most else wanting or open_probes
+        move()
         _take_burst(min(due, key=lambda p: p.spent_ns), clock, most)
 
 

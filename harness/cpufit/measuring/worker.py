@@ -7,7 +7,6 @@ traceback.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,13 @@ from pydantic import TypeAdapter
 from cpufit import confined
 from cpufit.artifacts import cache, storage
 from cpufit.errors import CpufitError
-from cpufit.measuring import around, procedures
+from cpufit.measuring import around, cores, procedures
 from cpufit.measuring.slices import Turns
-from cpufit.probes import host
 from cpufit.runtimes import engine_of, load_runtime
 from cpufit.schema import Job, Make, Measure, Message, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from cpufit.schema import Check, Numerics
 
@@ -88,36 +86,32 @@ def _measure(job: Measure, say: Say) -> Outcome:
 
     tell("loading")
     runtime, scenario = load_runtime(job.cell.runtime), procedures.from_wire(job.scenario)
-    turns = _turns(job, say) if job.slice_s else None
+    move = cores.mover(job.repeat) if _may_move(job) else cores.stay
+    turns = _turns(job, say, move) if job.slice_s else None
     procedure = procedures.procedure(scenario.procedure)
     scenario, left_out = procedure.fitted(scenario, job.model.longest_text)
-    outcome = around.measure(job, runtime, procedure, scenario, tell, turns, wait)
+    outcome = around.measure(job, runtime, procedure, scenario, tell, turns, move, wait)
     return replace(outcome, notes=(*left_out, *outcome.notes))
 
 
-def _turns(job: Measure, say: Say) -> Turns:
+def _may_move(job: Measure) -> bool:
+    """Whether its requests come from each core in turn.
+
+    Not where threads are started for a request: they would all share the caller's core. Beside a
+    pool's threads the first request on another core took twice as long (ONNX Runtime, two threads
+    on two cores), which both arms of a gate share, but a figure must not have.
+    """
+    keeps = engine_of(job.cell.runtime).keeps_threads
+    return keeps and (job.slice_s > 0 or job.cell.threads == 1)
+
+
+def _turns(job: Measure, say: Say, move: cores.Move) -> Turns:
     """Do a slice for each line on stdin, and say what it came to."""
 
     def done(slices_ns: Sequence[float]) -> None:
         say(Message(stage="slice", slices_ns=tuple(slices_ns)))
 
-    due: Iterable[bytes] = iter(sys.stdin.buffer)
-    if engine_of(job.cell.runtime).keeps_threads:  # new ones would all share the caller's core
-        due = from_core_to_core(due)
-    return Turns(job.slice_s, due, done)
-
-
-def from_core_to_core(turns: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the turns, every two of them on another core: the calling thread's, in either arm.
-
-    Cores of a shared host differ by what its other guests do beside them, 1.4 times for seconds:
-    arms that stay where they happen to be differ by that (docs/gate.md).
-    """
-    cores = host.allowed_cores()
-    for number, turn in enumerate(turns):
-        if cores:
-            os.sched_setaffinity(0, {cores[number // 2 % len(cores)]})
-        yield turn
+    return Turns(job.slice_s, cores.in_turns(sys.stdin.buffer, move), done)
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:

@@ -26,6 +26,8 @@ FLAGS = (
     "amx_tile amx_int8 amx_bf16 asimd neon asimdhp asimddp i8mm bf16 sve sve2 sme"
 ).split()
 _CPU = Path("/sys/devices/system/cpu")
+_SPEEDS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+_ONE_KIND = 0.85  # of the fastest: preferred cores reach 5 % more, small ones 25 % less and below
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARDS = (Path("/proc/device-tree/model"), Path("/sys/class/dmi/id/product_name"))
 
@@ -81,6 +83,19 @@ def flags() -> frozenset[str]:
 def allowed_cores() -> list[int]:
     """Return the numbers of the cores this thread may run on; none where the system cannot say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def fastest_cores() -> list[int]:
+    """Return those of them that are of the fastest kind, by what the system says of their speed."""
+    speeds = {core: _speed(core) for core in allowed_cores()}
+    least = _ONE_KIND * max(speeds.values(), default=0.0)
+    return [core for core, speed in speeds.items() if speed >= least]
+
+
+def _speed(core: int) -> float:
+    """Return a core's capacity beside this host's others, or its highest frequency; 0: unknown."""
+    told = (read_text(_CPU / f"cpu{core}" / name) for name in _SPEEDS)
+    return next((float(text) for text in told if text.isdecimal()), 0.0)
 
 
 def usable_cores() -> float:

@@ -8,19 +8,21 @@ fails: a test must not fail by chance. Only what is surely under passes without 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from cpufit import units
 from cpufit.errors import UsageError, unknown
 from cpufit.schema import Level
 from cpufit.sizes import parse_size
-from cpufit.stats import intervals, percentiles
+from cpufit.stats import intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cpufit.analysis import Row
     from cpufit.schema import Levels, Series, Task, Verdict
+    from cpufit.stats.intervals import Bound
 
 Quantity = Literal[
     "latency_ms", "ttft_ms", "tpot_ms", "tokens_per_s", "load_ms", "rss_bytes", "size_bytes"
@@ -81,11 +83,13 @@ class Reading:
     @property
     def words(self) -> str:
         """Label, value and interval: 'latency (p90) 7.42 ms (6.90 ms to 8.11 ms, 99 % ...)'."""
-        value, count = in_words(self.quantity, self.value), self.processes
+        value = in_words(self.quantity, self.value)
         if self.quantity in _BYTES:
             return f"{self.label} {value}"
         low, high = (in_words(self.quantity, bound) for bound in (self.low, self.high))
-        return f"{self.label} {value} ({low} to {high} at 99 % confidence, {count} processes)"
+        known = f"{low} to {high}" if self.high < inf else f"{low} or more"
+        count = units.counted(self.processes, "process")
+        return f"{self.label} {value} ({known} at 99 % confidence, {count})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,40 +224,50 @@ def _inverse(value: float) -> float:
 
 
 def _times(row: Row, general: Levels) -> dict[Quantity, Reading]:
-    def tail(series: Series) -> float:
-        return percentiles.percentile(series.values, general.percentile) / units.NS_PER_MS
-
     def rate(series: Series) -> float:
         return series.items * len(series.values) * units.NS_PER_S / sum(series.values)
 
     share = f"p{100 * general.percentile:g}"
     loads = [process.outcome.load_ns / units.NS_PER_MS for process in row.used]
-    named: tuple[tuple[Quantity, str, list[float]], ...] = (
-        ("latency_ms", f"latency ({share})", _each(row, "latency", tail)),
-        ("ttft_ms", f"{_prompt(row)} ({share})", _each(row, "ttft", tail)),
-        ("tpot_ms", f"TPOT ({share})", _each(row, "tpot", tail)),
-        ("tokens_per_s", "decoding", _each(row, "tpot", rate)),
-        ("load_ms", "loading", [ms for ms in loads if ms > 0]),
+    rates = [rate(series) for series in _series(row, "tpot")]
+    named: tuple[tuple[Quantity, str, Bound | None, int], ...] = (
+        ("latency_ms", f"latency ({share})", *_tail(row, "latency", general)),
+        ("ttft_ms", f"{_prompt(row)} ({share})", *_tail(row, "ttft", general)),
+        ("tpot_ms", f"TPOT ({share})", *_tail(row, "tpot", general)),
+        ("tokens_per_s", "decoding", *_bound(rates, general)),
+        ("load_ms", "loading", *_bound([ms for ms in loads if ms > 0], general)),
     )
-    found: dict[Quantity, Reading] = {}
-    for quantity, label, figures in named:
-        if figures:
-            bound = intervals.bound(figures, general.confidence)
-            found[quantity] = Reading(
-                quantity=quantity,
-                label=label,
-                value=bound.centre,
-                low=bound.low,
-                high=bound.high,
-                processes=len(figures),
-            )
-    return found
+    return {
+        quantity: Reading(
+            quantity=quantity,
+            label=label,
+            value=bound.centre,
+            low=bound.low,
+            high=bound.high,
+            processes=count,
+        )
+        for quantity, label, bound, count in named
+        if bound
+    }
 
 
-def _each(row: Row, name: str, figure: Callable[[Series], float]) -> list[float]:
-    """Return the figure of each process's series of that name, of the shortest prompt."""
+def _tail(row: Row, name: str, general: Levels) -> tuple[Bound | None, int]:
+    """Return where a duration's percentile lies, in ms, and how many processes say so."""
+    every = [series.values for series in _series(row, name)]
+    if not every:
+        return None, 0
+    found = intervals.bound_of(every, general.percentile, general.confidence, row.typical.tail)
+    return found.over(units.NS_PER_MS), len(every)
+
+
+def _bound(figures: Sequence[float], general: Levels) -> tuple[Bound | None, int]:
+    return intervals.bound(figures, general.confidence) if figures else None, len(figures)
+
+
+def _series(row: Row, name: str) -> list[Series]:
+    """Return each process's series of that name, of the shortest prompt."""
     found = row.metric(name)
-    return [figure(series) for series in row.series_of(found)] if found else []
+    return row.series_of(found) if found else []
 
 
 def _prompt(row: Row) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpufit import units
+from cpufit.analysis import words as sentences
 from cpufit.analysis.choice import response, speed
 from cpufit.precisions import precision
 from cpufit.quantities import quantity
@@ -104,6 +105,8 @@ def samples(row: Row) -> str:
         return ""
     counted = response(row) or speed(row) or row.metrics[0]
     words = f"{counted.n} in {_count_words(row)}"
+    if odd := sentences.unsteady(counted):
+        words += f" ({odd})"
     set_aside = len(row.records) - len(row.used)
     if row.disturbed:
         return f"{words}, disturbed: {next(iter(row.disturbances.values()))[0]}"

@@ -89,11 +89,12 @@ def shown(one: Found) -> list[tuple[str, Judged]]:
 
 def reason(judged: Judged) -> str:
     """Return how sure a verdict is, in words."""
-    if judged.why:
+    if judged.why and judged.verdict != "improvement":
         return judged.why
     if judged.pairs == 1:
         return "exact"
-    return f"{judged.pairs} pairs, p {judged.p:.2g}, sees {judged.smallest:.1%} and more"
+    words = f"{judged.pairs} pairs, p {judged.p:.2g}, sees {judged.smallest:.1%} and more"
+    return f"{words}; {judged.why}" if judged.why else words
 
 
 def terminal(found: Verdict) -> Table:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from cpufit import analysis, store, temporary
-from cpufit.analysis import settling
+from cpufit.analysis import settling, spreads
 from cpufit.artifacts import cache, storage
 from cpufit.artifacts.routes import builder
 from cpufit.config import load_settings
@@ -134,12 +134,34 @@ def _go(run: Run, place: Place, observer: Observer) -> None:
     host = here.describe()
     observer.planned(run.plan, run.done)
     road = Road(plan=run.plan, place=place, say=observer.stage, checks=_checks(run.done))
+    known = _Known(run)
     for block in rounds.blocks(run.cells, partial(_size_of, road), _room(place)):
-        _measure_block(block, run, road, host, observer)
+        _measure_block(block, run, road, host, observer, known)
+
+
+class _Known:
+    """How much the processes of a run's cells differ, looked at anew after each round.
+
+    Of each cell it keeps its spreads alone.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._share = run.plan.levels.percentile
+        rows = analysis.rows(run.done, run.plan.levels)
+        self._cells = {row.record.cell.id: spreads.of_cell(row, self._share) for row in rows}
+        self.typical = spreads.of_run(self._cells.values())
+
+    def note(self, row: Row) -> None:
+        """Take in what a cell comes to by now."""
+        self._cells[row.record.cell.id] = spreads.of_cell(row, self._share)
+
+    def look(self) -> None:
+        """Say anew how much processes differ."""
+        self.typical = spreads.of_run(self._cells.values())
 
 
 def _measure_block(
-    block: Sequence[Cell], run: Run, road: Road, host: Host, observer: Observer
+    block: Sequence[Cell], run: Run, road: Road, host: Host, observer: Observer, known: _Known
 ) -> None:
     """Give every cell of a block a process, round after round, until all are settled.
 
@@ -151,19 +173,29 @@ def _measure_block(
         left = [cell for cell in block if cell.id in open_]
         for cell in rounds.shuffled(left, index, run.results.path.stem):
             observer.started(cell)
-            row = _one_more(cell, open_[cell.id], run, road, host)
+            row = _one_more(cell, open_[cell.id], run, road, host, known.typical)
+            known.note(row)
             observer.finished(row)
             open_[cell.id] = row.records
             if row.records[-1].settled:
                 del open_[cell.id]
         observer.rounded()
+        known.look()
         index += 1
 
 
-def _one_more(cell: Cell, before: tuple[Record, ...], run: Run, road: Road, host: Host) -> Row:
+def _one_more(
+    cell: Cell,
+    before: tuple[Record, ...],
+    run: Run,
+    road: Road,
+    host: Host,
+    typical: dict[str, float],
+) -> Row:
     """Let one more process measure the cell, store it, and see whether that settles it."""
     ended, folder = stages.run_cell(cell, road, before), road.place.cache
     record = record_of(cell, run.plan, host, ended, run.results.path, len(before), folder)
+    record = replace(record, typical=typical)
     asked = (run.plan.levels, *run.plan.levels_of(cell))
     rows = {levels: analysis.rows((*before, record), levels)[0] for levels in asked}
     reasons = [settling.settled(rows[each], run.plan.budget) for each in run.plan.levels_of(cell)]

@@ -11,6 +11,7 @@ Schema history
        `counters` and a host's; older files read as cells of one process
     5  adds a cell's `inputs`; older files read as '' there: what the file leaves open was made up,
        and a host's `microarchitecture` and `board`
+    6  adds a record's `typical`; older files read as empty there: each cell knows its own spread
 """
 
 from cpufit.schema.asked import (

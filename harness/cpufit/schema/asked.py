@@ -52,6 +52,7 @@ class Budget:
     cell_s: float  # of a cell's processes; more than the fewest are not started beyond it
     warmup_s: float  # no further warm-up request starts after this
     timeout_s: float  # a process is killed this long after it started
+    ends_early: bool = False  # a cell that is over by far, which then has hardly a ±
 
     @property
     def share(self) -> int:

@@ -11,7 +11,7 @@ from cpufit.schema.models import Family
 if TYPE_CHECKING:
     from cpufit.errors import CpufitError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Verdict = Literal["under", "over", "undecided"]
 Status = Literal[
@@ -189,4 +189,7 @@ class Record:
     parent: str = ""  # model of which this one is a variant or a distillate
     parameters: int = 0
     macs: int = 0
+    # How much the processes of this run's cells differ, as known by then: standard deviations of
+    # logarithms, 'median' and 'tail' (of the percentile verdicts are about); empty: not known.
+    typical: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cpufit import analysis, config, store
 from cpufit.paths import data_root
-from cpufit.selftest import live, replay
+from cpufit.selftest import live, replay, worlds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RECORDED = "reference_results"
 _PAIRS = 8
+_DRAWS = 100  # of each recorded run
 
 
 def recorded(files: Sequence[Path]) -> Iterator[Finding]:
@@ -38,12 +39,16 @@ def on_this_host(processes: int, place: Place, observer: Observer) -> Iterator[F
 
 
 def _replayed(rows: Sequence[Row]) -> Iterator[Finding]:
-    settings = config.load_settings()
-    traces = replay.traces(rows)
-    for name in ("rapid", "quick"):
-        yield replay.coverage(traces, settings.budgets[name])
+    settings, traces = config.load_settings(), replay.traces(rows)
+    levels = settings.levels
+    for name in ("rapid", "quick"):  # verdicts of the last: both take as many processes
+        budget = settings.budgets[name]
+        yield worlds.left_out(replay.by_run(traces), budget, _DRAWS)
+        yield from worlds.coverage(budget)
+    yield from worlds.verdicts(budget, levels)
+    yield from worlds.coverage(settings.budgets["full"], worlds.HARD)
+    yield worlds.early()
     yield replay.again(traces, 5)
     yield replay.in_turns(traces, 5)
     yield from replay.estimators(traces, 5)
-    for name in ("rapid", "quick"):
-        yield from replay.verdicts(traces, settings.budgets[name], settings.levels)
+    yield from replay.verdicts(traces, budget, levels)

@@ -217,6 +217,34 @@ RULES: Mapping[str, Rule] = {
 }
 
 
+def going_first(trials: Sequence[Trial]) -> Finding:
+    """Say what it costs in a pair to go first, and how much of the pairs' variance that is."""
+    costs, shares = [], []
+    for trial in trials:
+        quiet = [pair for pair in trial.pairs if not pair.disturbed and pair.changes]
+        for name in trial.names if len(quiet) >= _FEWEST else ():
+            if kind_of(name) != "time":
+                continue
+            logs = np.array([pair.change(name) for pair in quiet])
+            sign = np.array([1.0 if pair.after_first else -1.0 for pair in quiet])
+            if len(set(sign)) == 2:
+                cost = (logs[sign > 0].mean() - logs[sign < 0].mean()) / 2
+                costs.append(float(cost))
+                shares.append(float(1 - np.var(logs - cost * sign) / np.var(logs)))
+    if not costs:
+        return Finding(
+            name="gate: going first", value="the pairs do not say who did", asked="", good=None
+        )
+    error = float(np.std(costs, ddof=1) / np.sqrt(len(costs))) if len(costs) > 1 else np.inf
+    return Finding(
+        name="gate: going first in a pair",
+        value=f"costs {np.mean(costs):+.2%} ±{2 * error:.2%} ({len(costs)} times), which is "
+        f"{np.mean(shares):.0%} of the variance of pairs",
+        asked="",
+        good=None,
+    )
+
+
 def spread(found: Sequence[Recorded]) -> Finding:
     """Say how much pairs differ that should not."""
     each = [float(np.std(one.logs, ddof=1)) for one in found]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from cpufit import temporary
-from cpufit.errors import DataError
+from cpufit.errors import DataError, UnavailableError
 from cpufit.files import save
 from cpufit.gating.pairs import Trial
 from cpufit.paths import data_root
@@ -22,6 +22,7 @@ from cpufit.probes.host import default_threads
 from cpufit.run.child import Interpreter
 from cpufit.run.gate import arms, road
 from cpufit.run.gate.road import Setup
+from cpufit.runtimes import engine_of
 from cpufit.selftest import Finding
 from cpufit.selftest import gate as replay
 
@@ -59,14 +60,33 @@ def on_this_host(pairs: int, place: Place, observer: Observer) -> Iterator[Findi
     yield from replayed(same, worse)
 
 
-def matrices(count: int, place: Place, observer: Observer) -> Iterator[Finding]:
-    """Let the gate compare this installation with itself, so many times; keep each."""
+def matrices(
+    count: int, place: Place, observer: Observer, *, apart: bool = False
+) -> Iterator[Finding]:
+    """Let the gate compare this installation with itself, so many times; keep each.
+
+    Or, `apart`, with an environment made of the same wheels: its files lie in other pages.
+    """
     setup = _setup(MATRIX, Selection(threads=tuple(sorted({1, default_threads()}))))
+    if apart:
+        setup = _apart(setup, place)
     taken = []
     for _ in range(count):
         taken.append([found.trial for found in road.go(setup, place, observer)])
-        _keep(taken[-1], f"{_MATRIX}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", place)
+        kind = f"{_MATRIX}-apart" if apart else _MATRIX
+        _keep(taken[-1], f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", place)
         yield replay.matrices(taken)
+    yield replay.going_first([trial for trials in taken for trial in trials])
+
+
+def _apart(setup: Setup, place: Place) -> Setup:
+    """Return it with the second arm in an environment of its own; of the engine it holds alone."""
+    engine = engine_of("onnxruntime")
+    if not engine.version:
+        raise UnavailableError(f"{engine.name} is not installed", engine.install)
+    arm = arms.other(f"{engine.packages[0]}=={engine.version}", place.cache)
+    cells = tuple(pair for pair in setup.cells if pair[1].runtime == engine.name)
+    return replace(setup, cells=cells, arms=(setup.arms[0], arm))
 
 
 def recorded(folders: Sequence[Path]) -> Iterator[Finding]:
@@ -77,6 +97,7 @@ def recorded(folders: Sequence[Path]) -> Iterator[Finding]:
         raise DataError("no recorded pairs there", "give a folder of `cpufit selftest gate`")
     if whole:
         yield replay.matrices(whole)
+        yield replay.going_first([trial for trials in whole for trial in trials])
     if same and worse:
         yield from replayed(*([trial for trials in each for trial in trials]
                               for each in (same, worse)))  # fmt: skip
@@ -88,6 +109,7 @@ def replayed(same: Sequence[Trial], worse: Sequence[Trial]) -> Iterator[Finding]
     if not equal or not slower:
         raise DataError("too few undisturbed pairs", "take more, on a quieter host")
     yield replay.spread(equal)
+    yield replay.going_first(same)
     yield replay.alarms(equal)
     yield replay.detection(slower, EXTRA)
     yield from replay.others(equal, slower)

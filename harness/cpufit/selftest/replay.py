@@ -1,19 +1,19 @@
 """What the method would have said of recorded processes, drawn anew hundreds of times. Pure.
 
-Each draw takes a cell's processes with replacement, in random order, and stops as a run would. The
-truth is what all recorded processes come to.
+Each draw takes some of a cell's processes, none twice, in random order, and stops as a run would.
+The truth is what the processes left out come to. Whole runs are drawn by `worlds`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cpufit.selftest import Finding
-from cpufit.stats import intervals, percentiles
+from cpufit.stats import intervals, moderated, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-DRAWS, COVERAGE_DRAWS = 300, 1000  # of each series
+DRAWS = 300  # of each series
 _FEWEST = 12  # processes of a trace
-_ON_THE_MARK = (0.02, 0.05, 0.1, 0.25, 0.5)  # how far from the threshold, as a share
+_ON_THE_MARK = (0.1, 0.25, 0.5)  # how far from the threshold; nearer, the truth is not known
 _ESTIMATORS: dict[str, Callable[[Values], float]] = {
     "mean": lambda logs: float(logs.mean()),
     "median": lambda logs: float(np.median(logs)),
@@ -44,6 +44,7 @@ class Trace:
 
     name: str
     processes: tuple[Samples, ...]
+    run: str = ""  # which recording it is of
 
     def logs(self, share: float = 0.5) -> Values:
         """Return the logarithm of that percentile of each process."""
@@ -57,45 +58,36 @@ def traces(rows: Iterable[Row]) -> list[Trace]:
         for metric in row.metrics:
             mine = [series.values for series in row.series_of(metric)]
             if len(mine) >= _FEWEST:
-                found.append(Trace(f"{row.record.cell.id} {metric.label}", tuple(mine)))
+                name = f"{row.record.cell.id} {metric.label}"
+                found.append(Trace(name, tuple(mine), row.record.run_id))
     return found
 
 
-def coverage(found: Sequence[Trace], budget: Budget) -> Finding:
-    """Count how often the interval at which a run would stop holds the truth.
+def by_run(found: Iterable[Trace]) -> list[list[Values]]:
+    """Return the logarithms of the processes' medians of every series, recording by recording."""
+    runs: dict[str, list[Values]] = {}
+    for trace in found:
+        runs.setdefault(trace.run, []).append(trace.logs())
+    return list(runs.values())
 
-    Series differ in that too, so few of them leave it open by some per cent.
-    """
-    shares, counts, widths = [], [], []
-    for trace, random in _seeded(found):
-        logs = trace.logs()
-        truth = intervals.hodges_lehmann(logs)
-        held = []
-        for _ in range(COVERAGE_DRAWS):
-            drawn = random.choice(logs, budget.processes[1])
-            centre, half, count = _stopped(drawn, budget)
-            held.append(abs(centre - truth) <= half)
-            counts.append(count)
-            widths.append(half)
-        shares.append(np.mean(held))
-    share, (_, unsure) = float(np.mean(shares)), intervals.student(np.array(shares), 0.95)
-    return Finding(
-        name=f"coverage of the 95 % interval, budget {budget.name}",
-        value=f"{share:.1%} of {len(counts):,} draws, ±{100 * unsure:.1f} for so few series "
-        f"({len(found)}); on average {np.mean(counts):.1f} processes, half width "
-        f"{np.median(widths):.1%}",
-        asked="93 to 97 %, or not to be told from it",
-        good=share + unsure >= 0.93 and share - unsure <= 0.97,
-    )
+
+def _typical(found: Sequence[Trace], share: float) -> dict[str, float]:
+    """Return how much processes of each recording differ in that percentile."""
+    spreads: dict[str, list[tuple[float, int]]] = {}
+    for trace in found:
+        logs = trace.logs(share)
+        spreads.setdefault(trace.run, []).append((intervals.deviation(logs), len(logs) - 1))
+    return {run: moderated.of_run(each) for run, each in spreads.items()}
 
 
 def again(found: Sequence[Trace], count: int) -> Finding:
     """Measure everything twice and count how often the ratio's interval excludes 1."""
-    excluded = []
+    excluded, typical = [], _typical(found, 0.5)
     for trace, random in _seeded(found):
-        logs = trace.logs()
+        logs, spread = trace.logs(), typical[trace.run]
         for _ in range(DRAWS):
-            low, high = intervals.ratio(random.choice(logs, count), random.choice(logs, count))
+            drawn = random.permutation(logs)[: 2 * count]
+            low, high = intervals.ratio(drawn[:count], drawn[count:], typical=(spread, spread))
             excluded.append(not low <= 1 <= high)
     share = float(np.mean(excluded))
     return Finding(
@@ -135,7 +127,9 @@ def share_seen(after: Values, before: Values, count: int) -> float:
     """Draw so many processes of each side and count how often the ratio's interval is above 1."""
     random = np.random.default_rng(0)
     draws = (
-        intervals.ratio(random.choice(after, count), random.choice(before, count))
+        intervals.ratio(
+            random.choice(after, count, replace=False), random.choice(before, count, replace=False)
+        )
         for _ in range(DRAWS)
     )
     return float(np.mean([low > 1 for low, _ in draws]))
@@ -143,14 +137,16 @@ def share_seen(after: Values, before: Values, count: int) -> float:
 
 def verdicts(found: Sequence[Trace], budget: Budget, limits: Levels) -> Iterator[Finding]:
     """Judge every trace as if it were a known way from the threshold."""
+    typical = _typical(found, limits.percentile)
     for distance in _ON_THE_MARK:
         wrong, open_, used = [], [], []
         for trace, random in _seeded(found):
-            truth = exp(intervals.hodges_lehmann(trace.logs(limits.percentile)))
             for draw in range(DRAWS // 3):
                 under = bool(draw % 2)
                 target = 5e8 * (1 - distance if under else 1 + distance)
-                word, processes, samples = _judged(trace, target / truth, random, budget, limits)
+                word, processes, samples = _judged(
+                    trace, target, random, budget, limits, typical[trace.run]
+                )
                 wrong.append(word == ("over" if under else "under"))
                 open_.append(word == "undecided")
                 used.append((processes, samples))
@@ -171,11 +167,11 @@ def estimators(found: Sequence[Trace], count: int) -> Iterator[Finding]:
             held, widths, errors = [], [], []
             for trace, random in _seeded(found):
                 logs = trace.logs(share)
-                truth = centre_of(logs)
                 for _ in range(DRAWS):
-                    drawn = random.choice(logs, count)
-                    half = intervals.student(drawn, 0.95)[1]
-                    error = centre_of(drawn) - truth
+                    mixed = random.permutation(logs)
+                    drawn, rest = mixed[:count], mixed[count:]
+                    half = intervals.student(drawn, 0.95)[1] * sqrt(1 + count / len(rest))
+                    error = centre_of(drawn) - centre_of(rest)
                     held.append(abs(error) <= half)
                     widths.append(half)
                     errors.append(error)
@@ -188,28 +184,27 @@ def estimators(found: Sequence[Trace], count: int) -> Iterator[Finding]:
             )
 
 
-def _stopped(logs: Values, budget: Budget) -> tuple[float, float, int]:
-    """Add one process after another until the budget's width is reached."""
-    fewest, most = budget.processes
-    for count in range(fewest, most + 1):
-        made = intervals.estimate([[exp(value)] for value in logs[:count]])
-        assert made.interval is not None
-        half = log(made.interval[1] / made.value)
-        if made.half_width <= budget.half_width:
-            break
-    return log(made.value), half, count
-
-
 def _judged(
-    trace: Trace, factor: float, random: Generator, budget: Budget, limits: Levels
+    trace: Trace,
+    target: float,
+    random: Generator,
+    budget: Budget,
+    limits: Levels,
+    typical: float,
 ) -> tuple[str, int, int]:
-    """Draw processes, scaled, until the verdict is clear or the budget is over."""
-    fewest, most = budget.processes
-    order = random.integers(0, len(trace.processes), most)
-    drawn = [np.multiply(trace.processes[i], factor) for i in order]
+    """Draw processes until the verdict is clear or the budget is over.
+
+    They are scaled so that those left out have their percentile at the target.
+    """
+    fewest, most = budget.processes[0], 2 * budget.processes[1]  # while it is open
+    order = random.permutation(len(trace.processes))
+    truth = exp(intervals.hodges_lehmann(trace.logs(limits.percentile)[order[most:]]))
+    drawn = [np.multiply(trace.processes[i], target / truth) for i in order[:most]]
     word, count = "undecided", max(fewest, 2)
     for count in range(max(fewest, 2), most + 1):
-        word = intervals.judge(drawn[:count], 5e8, limits.percentile, limits.confidence)
+        word = intervals.judge(
+            drawn[:count], 5e8, limits.percentile, limits.confidence, typical=typical
+        )
         if word != "undecided":
             break
     return word, count, sum(len(values) for values in drawn[:count])

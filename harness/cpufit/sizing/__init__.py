@@ -259,6 +259,7 @@ def _decode(rows: Sequence[Row], floor: float, confidence: float) -> Check:
         0.5,
         confidence,
         row.slowdown(0.5),
+        row.typical.median,
     )
     return Check(
         what="decode",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cpufit.schema import Verdict
 
     Samples = Sequence[float] | NDArray[np.float64]
+
+
+_TO_CORRELATE = 10  # samples; of fewer, how alike neighbours are cannot be told
+_ALL_THE_SAME = 1e-9  # logarithms that differ by rounding alone
 
 
 def percentile(values: Samples, share: float) -> float:
@@ -49,23 +53,34 @@ def samples_needed(share: float, confidence: float) -> int:
     return n
 
 
-def supported_percentile(ordered: Samples, share: float, confidence: float) -> float | None:
-    """Return the percentile of sorted samples, or None where there are too few to state it."""
-    enough = len(ordered) >= samples_needed(share, confidence)
-    return of_sorted(ordered, share) if enough else None
-
-
 def verdict(values: Samples, threshold: float, share: float, confidence: float) -> Verdict:
     """Say whether the `share` percentile lies under or over `threshold`, or that it is open.
 
     Exact binomial test on the number of samples above the threshold; no distribution is assumed.
-    Two samples far above p90's threshold suffice for 'over', 44 below it for 'under'.
+    Samples that resemble their neighbours count as fewer (`independent`). Two far above p90's
+    threshold suffice for 'over', 44 below it for 'under'.
     """
-    n = len(values)
-    above = int(np.count_nonzero(np.asarray(values) > threshold))
+    if not len(values):
+        return "undecided"
+    n = independent(values)
+    above = int(np.count_nonzero(np.asarray(values) > threshold)) * n / len(values)
     allowed = 1 - share
-    if n and bdtr(above, n, allowed) <= 1 - confidence:
+    if bdtr(ceil(above), n, allowed) <= 1 - confidence:
         return "under"
-    if above and 1 - bdtr(above - 1, n, allowed) <= 1 - confidence:
+    if above >= 1 and 1 - bdtr(floor(above) - 1, n, allowed) <= 1 - confidence:
         return "over"
     return "undecided"
+
+
+def independent(values: Samples) -> int:
+    """Return how many independent samples say as much as these, in order of time.
+
+    n (1 - r) / (1 + r), r being the correlation of each sample with the next one.
+    """
+    n = len(values)
+    logs = np.log(np.maximum(np.asarray(values, dtype=float), 1.0))
+    if n < _TO_CORRELATE or np.ptp(logs) < _ALL_THE_SAME:
+        return n
+    off = logs - logs.mean()
+    r = max(float(off[1:] @ off[:-1]) / float(off @ off), 0.0)
+    return max(floor(n * (1 - r) / (1 + r)), 1)

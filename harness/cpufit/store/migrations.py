@@ -15,6 +15,7 @@ _SINCE: dict[int, dict[str, Any]] = {
     3: {"size": 0},
     4: {"repeat": 0, "settled": "", "spent_s": 0.0, "counters": {}},
     5: {"inputs": ""},
+    6: {"typical": {}},
 }
 
 

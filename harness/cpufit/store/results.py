@@ -108,9 +108,10 @@ class Parquet:
             if top in table.column_names:
                 found[top] = table[top]
             elif top in absent:
-                same = pa.repeat(pa.scalar(absent[top], rows.type_of(name)), len(table))
-                # As what was read: files of several versions are joined.
-                found[top] = same.dictionary_encode() if same.type == pa.string() else same
+                value = absent[top]
+                value = list(value.items()) if isinstance(value, dict) else value  # as Arrow's map
+                same = pa.repeat(pa.scalar(value, rows.type_of(name)), len(table))
+                found[top] = same.cast(_coded_type(same.type))  # to join files of several versions
             else:
                 raise DataError(f"{self._path} does not hold cpufit records: it lacks {top}")
         return pa.table(found)
@@ -132,6 +133,13 @@ class Parquet:
             metadata=self._file.metadata,
             page_checksum_verification=True,
         )
+
+
+def _coded_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column is read as, with text as dictionaries."""
+    if pa.types.is_map(kind):
+        return pa.map_(_coded_type(kind.key_type), kind.item_type)
+    return pa.dictionary(pa.int32(), kind) if kind == pa.string() else kind
 
 
 def _check_bounds(path: Path, said: pq.FileMetaData, size_bytes: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtrit
 
-from cpufit.stats import intervals
+from cpufit.stats import intervals, moderated, unsteady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,63 +79,90 @@ class Sure:
     value: Values
     half: Values  # half the 95 % interval as a share of the value; infinite where there is none
     centre: Values  # of the logarithms of the processes' figures; NaN where not all are positive
-    error: Values  # the square of its standard error; NaN of one process
+    error: Values  # the square of its standard error; NaN where nothing tells it
+    degrees: Values  # of freedom of that error
     processes: Whole
 
-    def differs(self, mine: Whole, other: Whole) -> NDArray[np.bool_]:
-        """Say of pairs of cells whether their ratio's 95 % interval (Welch) excludes 1.
+    def differs(
+        self, mine: Whole, other: Whole, confidence: float | Values = 0.95
+    ) -> NDArray[np.bool_]:
+        """Say of pairs of cells whether their ratio's interval (Welch) excludes 1.
 
-        False where it cannot be told: a cell of one process, or figures that are not positive.
+        False where it cannot be told: a cell of one process in a run that says nothing of how much
+        they differ, or figures that are not positive.
         """
         errors = (self.error[mine], self.error[other])
         total = errors[0] + errors[1]
         weights = sum(
-            e**2 / np.maximum(self.processes[i] - 1, 1)
+            e**2 / np.maximum(self.degrees[i], 1)
             for e, i in zip(errors, (mine, other), strict=True)
         )
         degrees = total**2 / np.where(weights == 0, 1e-24, weights)
         known = np.isfinite(total)
         of = np.where(known, np.round(np.maximum(degrees, 1.0), 1), 1.0)
         error = np.sqrt(total)
-        reach = stdtrit(of, 0.975) * np.where(error == 0, 1e-12, error)
+        reach = stdtrit(of, (1 + confidence) / 2) * np.where(error == 0, 1e-12, error)
         apart: NDArray[np.bool_] = np.abs(self.centre[mine] - self.centre[other]) > reach
         return known & apart
 
 
-def estimates(processes: Segments) -> Sure:
-    """Return what `intervals.estimate` says of each segment: the figures of a cell's processes."""
+def estimates(processes: Segments, typical: Values | None = None) -> Sure:
+    """Return what `intervals.estimate` says of each segment: the figures of a cell's processes.
+
+    `typical` is of each cell how much processes differ in its run, 0 where that is not known.
+    """
     count = len(processes.starts)
-    value, half, centre, error = (np.full(count, np.nan) for _ in range(4))
+    value, half, centre, error, degrees = (np.full(count, np.nan) for _ in range(5))
     half[:] = np.inf
+    known = np.zeros(count) if typical is None else typical
     for which, block in processes.blocks():
         positive = block.min(axis=1) > 0
         for mine, logs in ((positive, True), (~positive, False)):
             if not mine.any():
                 continue
             of = which[mine]
-            found = _student(np.log(block[mine]) if logs else block[mine], logs)
+            found = _student(np.log(block[mine]) if logs else block[mine], logs, known[of])
             value[of], half[of] = found[:2]
             if logs:
-                centre[of], error[of] = found[2:]
-    return Sure(value=value, half=half, centre=centre, error=error, processes=processes.lengths)
+                centre[of], error[of], degrees[of] = found[2:]
+    return Sure(
+        value=value,
+        half=half,
+        centre=centre,
+        error=error,
+        degrees=degrees,
+        processes=processes.lengths,
+    )
 
 
-def _student(block: Values, logs: bool) -> tuple[Values, Values, Values, Values]:
-    """Return value, half the interval as a share, centre and its squared error, of each row."""
+def _student(
+    block: Values, logs: bool, typical: Values
+) -> tuple[Values, Values, Values, Values, Values]:
+    """Return of each row value, half the interval as a share, centre, its squared error, and that
+    one's degrees of freedom.
+    """
     n = block.shape[1]
     centre = _hodges_lehmann(block)
     value = np.exp(centre) if logs else centre
-    if n < 2:
-        return value, np.full(len(block), np.inf), centre, np.full(len(block), np.nan)
-    spread = np.std(block, axis=1, ddof=1)
-    least = intervals.LEAST_SPREAD_OF_TWO / sqrt(n - 1) if logs else 0.0
-    reach = intervals.quantile(intervals.CONFIDENCE, n - 1) * np.maximum(spread, least) / sqrt(n)
+    spread = np.std(block, axis=1, ddof=1) if n > 1 else np.zeros(len(block))
+    shared = (typical > 0) & logs
+    with_run, degrees = moderated.spreads(spread, n - 1, typical)
+    least = intervals.LEAST_SPREAD_OF_TWO / sqrt(n - 1) if logs and n > 1 else 0.0
+    alone = np.full(len(block), np.inf)
+    if n > 1:
+        alone = intervals.quantile(intervals.CONFIDENCE, n - 1) * np.maximum(spread, least)
+    wide = intervals.quantile(moderated.CONFIDENCE, degrees) * with_run
+    reach = np.where(shared, wide, alone) / sqrt(n)
+    error = np.where(shared, with_run, spread if n > 1 else np.nan) ** 2 / n
     low, high = centre - reach, centre + reach
     if logs:
         low, high = np.exp(low), np.exp(high)
+        for row in unsteady.may_be(block):
+            if odd := unsteady.seen(block[row]):
+                low[row], high[row] = min(low[row], *odd.values), max(high[row], *odd.values)
     size = np.abs(value)
     half = np.where(size > 0, (high - low) / 2 / np.where(size > 0, size, 1.0), np.inf)
-    return value, half, centre, spread**2 / n
+    return value, half, centre, error, np.where(shared, degrees, n - 1.0)
 
 
 def _hodges_lehmann(block: Values) -> Values:

@@ -93,9 +93,10 @@ def _conditions(found: Mapping[str, Sequence[Any]]) -> str:
 def _marks(found: Figures, every: Sequence[Entry]) -> str:
     words = []
     if any(entry.best for entry in every):
-        words.append(f"**Bold**: {'most' if found.metric.more_is_better else 'least'} of its row")
+        least = "most" if found.metric.more_is_better else "least"
+        words.append(f"**Bold**: {least} of its row, and so a little flattered")
     if any(entry.same for entry in every):
-        words.append(f"{SAME}: not significantly different from it (95 %)")
+        words.append(f"{SAME}: not significantly different from it")
     if any(entry.words == units.TOO_SMALL for entry in every):
         words.append(f"'{units.TOO_SMALL}': too few samples for this percentile")
     single = any(e.value is not None and e.processes == 1 for e in every)

@@ -132,6 +132,17 @@ class Comparison:
     weights: str
 
     @property
+    def by_chance(self) -> str:
+        """How many ratios differ from 1, and how many of as many equal ones would; '' of none."""
+        every = [r for block in self.blocks for line in block.lines for r in line.ratios if r]
+        known = [ratio for ratio in every if ratio.interval]
+        if not known:
+            return ""
+        found = sum(ratio.kind in ("less", "more") for ratio in known)
+        chance = units.significant(0.05 * len(known), 2)
+        return f"Of {len(known):,} ratios {found:,} differ from 1; by chance about {chance} would."
+
+    @property
     def title(self) -> str:
         """The hosts, the first against the others."""
         hosts = list(dict.fromkeys(side.host for side in self.sides))
@@ -147,6 +158,12 @@ class _Figure:
     label: str
     words: tuple[str, ...]
     logs: NDArray[np.float64]  # empty where a figure is not positive
+    typical: float = 0.0  # how much processes of its run differ in it; 0: not known
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is known how far further processes might lie from these."""
+        return len(self.logs) > 1 or self.typical > 0
 
 
 @dataclass(frozen=True)
@@ -378,7 +395,8 @@ def _figures(row: Row, side: Side) -> dict[Name, _Figure]:
     for metric in _metrics(row):
         medians = [percentiles.percentile(s.values, 0.5) for s in row.series_of(metric)]
         words = _words(metric, side)
-        found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians))
+        typical = row.typical.median
+        found[metric.name, metric.size] = _Figure(metric.label, words, _logs(medians), typical)
     if row.memory:
         peaks = [r.outcome.memory.peak_bytes for r in row.used if r.outcome.memory]
         logs = _logs(peaks)
@@ -407,8 +425,9 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
 def _difference(after: _Figure | None, before: _Figure | None) -> _Difference | None:
     if after is None or before is None or not (len(after.logs) and len(before.logs)):
         return None
-    if min(len(after.logs), len(before.logs)) > 1:
-        return _Difference(*intervals.difference(after.logs, before.logs))
+    if after.tells and before.tells:
+        typical = (after.typical, before.typical)
+        return _Difference(*intervals.difference(after.logs, before.logs, typical))
     centres = [intervals.hodges_lehmann(found.logs) for found in (after, before)]
     return _Difference(centres[0] - centres[1], None, 1.0)
 

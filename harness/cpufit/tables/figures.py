@@ -75,11 +75,6 @@ class _Samples:
         weights = self.processes.lengths
         return np.bincount(self.cell, weights, minlength=self.count).astype(np.int64)
 
-    def pooled(self) -> Segments:
-        """Return the samples of each cell, of all its processes."""
-        whole, n = self.processes.gathered(), self.n
-        return Segments(whole.values, np.cumsum(n) - n, n)
-
 
 def of(cells: Cells, metric: Metric, confidence: float) -> Figures:
     """Return the metric of each cell; raise UsageError where none has it.
@@ -89,8 +84,8 @@ def of(cells: Cells, metric: Metric, confidence: float) -> Figures:
     if metric.kind in ("median", "rate"):
         metric, samples = _samples(cells, metric)
         if metric.kind == "rate":
-            return _rates(metric, samples)
-        return _percentiles(metric, samples, confidence)
+            return _rates(cells, metric, samples)
+        return _percentiles(cells, metric, samples, confidence)
     found = _per_process(cells, metric) if metric.kind in ("memory", "load") else None
     found = found or _per_cell(cells, metric)
     if not found.there.any():
@@ -98,29 +93,28 @@ def of(cells: Cells, metric: Metric, confidence: float) -> Figures:
     return found
 
 
-def _percentiles(metric: Metric, samples: _Samples, confidence: float) -> Figures:
+def _percentiles(cells: Cells, metric: Metric, samples: _Samples, confidence: float) -> Figures:
     """Sum up durations or joules: medians with their interval, higher percentiles without."""
-    sure = estimates(samples.by_cell(samples.processes.percentile(metric.share)))
+    figures = samples.by_cell(samples.processes.percentile(metric.share))
+    sure = estimates(figures, cells.typical if metric.share == 0.5 else None)
     n = samples.n
     small = np.zeros(len(n), bool)
     if metric.share != 0.5:
         small = n < percentiles.samples_needed(metric.share, confidence)
-        pooled, value = samples.pooled(), np.full(len(n), np.nan)
-        enough = Segments(pooled.values, pooled.starts[~small], pooled.lengths[~small])
-        value[~small] = enough.percentile(metric.share)
+        value = np.where(small, np.nan, sure.value)
         sure = replace(sure, value=value, half=np.full(len(n), np.inf))
     return Figures(metric=metric, sure=sure, n=n, small=small & (n > 0), series=samples.series)
 
 
-def _rates(metric: Metric, samples: _Samples) -> Figures:
+def _rates(cells: Cells, metric: Metric, samples: _Samples) -> Figures:
     """Sum up what a second brings: all items over all the time; ± is that of the medians."""
-    medians = estimates(samples.by_cell(samples.processes.percentile(0.5)))
+    medians = estimates(samples.by_cell(samples.processes.percentile(0.5)), cells.typical)
     spent = samples.processes.reduced(np.sum)
     done = samples.items * samples.processes.lengths * units.NS_PER_S
     each = np.divide(done, spent, out=np.zeros(len(done)), where=spent > 0)
     total, time = (samples.by_cell(found).reduced(np.sum) for found in (done, spent))
     value = np.divide(total, time, out=np.full(len(total), np.nan), where=time > 0)
-    sure = replace(estimates(samples.by_cell(each)), value=value, half=medians.half)
+    sure = replace(estimates(samples.by_cell(each), cells.typical), value=value, half=medians.half)
     none = np.zeros(len(value), bool)
     return Figures(metric=metric, sure=sure, n=samples.n, small=none, series=samples.series)
 
@@ -150,7 +144,14 @@ def _per_cell(cells: Cells, metric: Metric) -> Figures:
     unknown = np.full(len(value), np.nan)
     there = np.isfinite(value).astype(np.int64)
     without_end = np.full(len(value), np.inf)
-    sure = Sure(value=value, half=without_end, centre=unknown, error=unknown, processes=there)
+    sure = Sure(
+        value=value,
+        half=without_end,
+        centre=unknown,
+        error=unknown,
+        degrees=unknown,
+        processes=there,
+    )
     return _plain(metric, sure, there)
 
 

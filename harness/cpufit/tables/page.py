@@ -36,6 +36,7 @@ def as_text(found: Comparison) -> Group:
         if cells:
             parts.append(Text(f"\nMissing in {letter}:"))
             parts += [Text(f"  - {words}") for words in cells]
+    parts += [Text(f"\n{found.by_chance}")] if found.by_chance else []
     return Group(*parts)
 
 

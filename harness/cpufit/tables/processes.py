@@ -21,7 +21,7 @@ from cpufit.store import CELL
 from cpufit.tables.batch import Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _COLUMNS = (
     "repeat",
     "parameters",
     "noise",
+    "typical",
     "host.fingerprint",
     "host.cpu_model",
     "host.logical_cores",
@@ -75,6 +76,7 @@ class Cells:
     speaks: Whole  # of each cell the process that speaks for it
     used: Segments  # of each cell the processes that count, as rows of `table`
     measured: Mask
+    typical: NDArray[np.float64]  # of each cell how much processes differ in its run; 0: unknown
 
     def __len__(self) -> int:
         return len(self.speaks)
@@ -103,6 +105,7 @@ class Cells:
             speaks=self.speaks[which],
             used=Segments(self.used.values, self.used.starts[which], self.used.lengths[which]),
             measured=self.measured[which],
+            typical=self.typical[which],
         )
 
     def newest(self) -> Cells:
@@ -133,17 +136,30 @@ def read(
     host, names, cores = _hosts(table["host"])
     fields = {name: field(table[name]) for name in (*CELL, "family")}
     fields |= {"host": host, "run": field(table["run_id"])}
+    typical = _typical(table["typical"], fields)  # by all of a run, whatever is asked of it
     mask = _asked(fields, where, names)
     if len(paths) > 1:
         mask = mask & _once(fields, field(table["repeat"]))
     if not mask.all():
         table = table.filter(pa.array(mask))
         fields = {name: found.taken(mask) for name, found in fields.items()}
-        cores = cores[mask]
+        cores, typical = cores[mask], typical[mask]
     if not len(table):
         asked = " and ".join(f"{name}={','.join(values)}" for name, values in where.items())
         raise UsageError(f"no cell has {asked}", "ask for less with --where")
-    return _cells(table, fields, names, cores)
+    return _cells(table, fields, names, cores, typical)
+
+
+def _typical(column: pa.ChunkedArray, fields: Mapping[str, Field]) -> NDArray[np.float64]:
+    """Return of each process how much processes differ in its run, as it was known last."""
+    found = np.concatenate(
+        [_of_map(maps, ("median",))["median"] for _, maps in _pieces(column)] or [np.zeros(0)]
+    )
+    run, count = combined([fields["run"], fields["host"]])
+    known, last = np.flatnonzero(found), np.zeros(count)
+    last[run[known]] = found[known]  # of several the last assignment stays
+    whole: NDArray[np.float64] = last[run]
+    return whole
 
 
 def _once(fields: Mapping[str, Field], repeat: Field) -> Mask:
@@ -181,11 +197,14 @@ def field(column: pa.ChunkedArray | pa.Array) -> Field:
 def disturbed(noise: pa.ChunkedArray, cores: NDArray[np.float64]) -> Mask:
     """Say which processes were disturbed; piece by piece, so that memory is used again."""
     found = np.zeros(len(noise), bool)
-    for start in range(0, len(noise), _PIECE):
-        piece = slice(start, start + _PIECE)
-        maps = noise.slice(start, _PIECE).combine_chunks()
+    for piece, maps in _pieces(noise):
         found[piece] = disturbance.has_reasons(_of_map(maps, disturbance.NAMES), cores[piece])
     return found
+
+
+def _pieces(column: pa.ChunkedArray) -> Iterator[tuple[slice, pa.MapArray]]:
+    for start in range(0, len(column), _PIECE):
+        yield slice(start, start + _PIECE), column.slice(start, _PIECE).combine_chunks()
 
 
 def _of_map(maps: pa.MapArray, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -214,6 +233,7 @@ def _cells(
     fields: Mapping[str, Field],
     names: Mapping[str, str],
     cores: NDArray[np.float64],
+    typical: NDArray[np.float64],
 ) -> Cells:
     """Sort processes into cells and say which of them count."""
     cell, count = combined([fields[name] for name in _RUN])
@@ -233,6 +253,7 @@ def _cells(
         speaks=speaks,
         used=Segments(order, np.cumsum(lengths) - lengths, lengths),
         measured=lengths > 0,
+        typical=typical[first],
     )
     return found.chosen(np.argsort(first, kind="stable"))  # in the order of the files
 

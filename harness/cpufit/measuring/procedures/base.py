@@ -115,7 +115,7 @@ def timed(found: Sequence[Probe], bench: Bench) -> Measured:
         probe.meter = bench.meter
     if bench.turns:
         return time_slices(found, bench.budget, bench.turns, bench.clock, bench.say)
-    return time_session(found, bench.budget, bench.clock, bench.say)
+    return time_session(found, bench.budget, bench.clock, bench.say, bench.move)
 
 
 def requests(bench: Bench, once: str, prompt: str, token: str) -> list[Probe]:

@@ -86,6 +86,7 @@ def take(
             changes={} if whole else changes_of(outcomes[0], outcomes[1]),
             disturbed=_disturbed(seen, whole=whole) if real else (),
             whole=whole,
+            after_first=after_first,
         )
     )
 
