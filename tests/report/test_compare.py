@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cpufit import analysis
+from cpufit import analysis, units
 from cpufit.errors import CpufitError
 from cpufit.stats import intervals
 from cpufit.tables import page
@@ -186,6 +186,18 @@ def test_one_process_has_a_ratio_without_an_interval(settings: Settings) -> None
     ratio = lines(found)[0].ratios[0]
     assert ratio is not None
     assert ratio.words == "2.00 (no interval)"
+
+
+def test_it_says_how_many_ratios_would_differ_by_chance(settings: Settings) -> None:
+    same = compare([base(), base()], settings.levels, {})
+    ratios = [ratio for line in lines(same) for ratio in line.ratios if ratio and ratio.interval]
+    chance = units.significant(0.05 * len(ratios), 2)
+    told = f"Of {len(ratios)} ratios 0 differ from 1; by chance about {chance} would."
+    assert same.by_chance == told
+    assert told in terminal(same)
+    assert told in page.as_html(same)
+    single = samples.llm_records(8)
+    assert compare([single, single], settings.levels, {}).by_chance == ""
 
 
 def test_dollars_divide_the_rate(settings: Settings) -> None:

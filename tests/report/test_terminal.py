@@ -54,7 +54,7 @@ def test_frames_say_their_stages_and_which_cameras_they_keep_up_with(settings: S
         assert f"), {words}, n 128 in 1 process [under]" in line
         assert "(preprocessing " in line
     (row,) = analysis.rows([samples.frames_record(5, 46)], settings.levels)
-    assert row.fps_words == "10, 15 and 30 FPS undecided"
+    assert row.fps_words == "10 and 15 FPS undecided, not 30"
 
 
 def test_the_encoder_of_a_caption_is_named(settings: Settings) -> None:

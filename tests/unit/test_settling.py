@@ -62,6 +62,12 @@ def test_an_undecided_one_goes_on() -> None:
     assert _settled(near) == ""
 
 
+def test_an_open_verdict_gets_twice_the_most_processes() -> None:
+    near = [_process(i, ms) for i, ms in enumerate([480, 495, 510, 490, 505, 485] * 2)]
+    assert _settled(near[:6]) == _settled(near[:11]) == ""
+    assert _settled(near) == "the most processes of the budget, 12"
+
+
 def test_disturbed_processes_are_asked_for_again() -> None:
     calm = [_process(i, 10 + i / 10) for i in range(2)]
     loud = [_process(i, 20, foreign_s=1.0) for i in range(2, 9)]

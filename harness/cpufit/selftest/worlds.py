@@ -100,6 +100,12 @@ def _differing(random: Generator, count: int) -> Values:
     return random.normal(0, np.repeat(spreads[:, None], count, axis=1))
 
 
+def _loud_among_quiet(random: Generator, count: int) -> Values:
+    """Return cells of which half differ by 2 %, half by 12 %."""
+    spreads = np.where(np.arange(SERIES)[:, None] % 2 == 0, 0.02, 0.12)
+    return random.normal(np.zeros((SERIES, count)), spreads)
+
+
 def _two_kinds(random: Generator, count: int) -> Values:
     """Return cells of which a fifth have two kinds of processes, 30 % apart."""
     apart = np.where(np.arange(SERIES)[:, None] % 5 == 0, log(1.3), 0.0)
@@ -131,6 +137,7 @@ WORLDS: dict[str, Make] = {
     "by 6 %": _normal(0.06),
     "by 15 %": _normal(0.15),
     "by 6 %, otherwise in each cell": _differing,
+    "half of the cells by 2 %, half by 12 %": _loud_among_quiet,
     "a fifth of the cells has two kinds, 30 % apart": _two_kinds,
     "one process in ten is disturbed unseen": _hit,
     "three processes in ten are 30 % slower": _some_slow,

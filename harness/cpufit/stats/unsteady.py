@@ -1,14 +1,14 @@
 """Processes of one cell that are of two kinds, or drift, which Student's interval ignores. Pure.
 
-Where memory happens to lie, or which core a process got, may make it of one kind or of another, as
-far apart as 30 %; a host that grows warm makes each process slower than the last. Either way the
-next process is not one more draw of the same, and an interval of the centre holds too seldom.
+What another guest does beside the core that a process got may make it of one kind or of another, as
+far apart as 40 % (docs/methodology.md); a host that grows warm makes each process slower than the
+last. Either way the next process is no draw of the same, and an interval of the centre holds too
+seldom.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from scipy.special import stdtr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
 
 FEWEST = 5  # processes; four of one kind always have a largest gap somewhere
 _GAP = 0.04  # between two kinds, of logarithms; less is within what intervals are asked for
@@ -35,47 +37,64 @@ class Unsteady:
     values: tuple[float, float]
 
 
-def seen(logs: NDArray[np.float64]) -> Unsteady | None:
+def seen(logs: Values) -> Unsteady | None:
     """Say whether logarithms of processes' figures, in order of time, are of two kinds or drift.
 
     None where neither shows, or there are too few.
     """
-    if len(logs) < FEWEST:
+    ends, drifts = of_cells(logs[None])
+    if np.isnan(ends[0, 0]):
         return None
-    return _drift(logs) or _two_kinds(np.sort(logs))
+    first, last = np.exp(ends[0])
+    return Unsteady("drift" if drifts[0] else "two kinds", (float(first), float(last)))
 
 
-def may_be(block: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the rows, a cell's processes each, that `seen` need be asked about."""
+def of_cells(block: Values) -> tuple[Values, NDArray[np.bool_]]:
+    """Return the same of many cells, a row of processes each: both values, as logarithms, NaN where
+    neither shows; and where they are those of a drift.
+    """
+    ends = np.full((len(block), 2), np.nan)
+    drifts = np.zeros(len(block), bool)
     if block.shape[1] < FEWEST:
-        return np.empty(0, np.intp)
-    return np.flatnonzero(np.ptp(block, axis=1) >= _GAP)
+        return ends, drifts
+    centred = block - block.mean(axis=1, keepdims=True)
+    middle, length = block.mean(axis=1), _rise(centred)
+    drifts = np.isfinite(length)
+    kinds = _two_kinds(np.sort(centred, axis=1))
+    ends = middle[:, None] + np.where(drifts[:, None], np.outer(length, (-0.5, 0.5)), kinds)
+    return ends, drifts
 
 
-def _drift(logs: NDArray[np.float64]) -> Unsteady | None:
-    """Fit a line, which must rise or fall by more than a gap, and by more than chance allows."""
-    turn = np.arange(len(logs)) - (len(logs) - 1) / 2
-    middle, squares = float(logs.mean()), float(turn @ turn)
-    slope = float(turn @ logs) / squares
-    length = slope * (len(logs) - 1)
-    if abs(length) < _GAP:
-        return None
-    off, degrees = logs - middle - slope * turn, len(logs) - 2
-    error = sqrt(float(off @ off) / degrees / squares)
-    if error and stdtr(degrees, -abs(slope) / error) > _CHANCE / 2:
-        return None
-    return Unsteady("drift", (exp(middle - length / 2), exp(middle + length / 2)))
+def _rise(centred: Values) -> Values:
+    """Return by how much lines through the rows rise; NaN where by no gap, or by chance."""
+    count = centred.shape[1]
+    turn = np.arange(count) - (count - 1) / 2
+    squares = float(turn @ turn)
+    slope = centred @ turn / squares
+    left = centred - np.outer(slope, turn)
+    error = np.sqrt((left**2).sum(axis=1) / (count - 2) / squares)
+    chance = 2 * stdtr(count - 2, -np.abs(slope) / np.where(error == 0, 1e-300, error))
+    length = slope * (count - 1)
+    return np.where((np.abs(length) >= _GAP) & (chance <= _CHANCE), length, np.nan)
 
 
-def _two_kinds(ordered: NDArray[np.float64]) -> Unsteady | None:
-    """Cut at the widest gap, which must leave two processes or more on either side."""
-    gaps = ordered[2:-1] - ordered[1:-2]
-    cut = int(gaps.argmax()) + 2
-    if gaps[cut - 2] < _GAP:
-        return None
-    low, high = ordered[:cut], ordered[cut:]
-    degrees = len(ordered) - 2
-    within = np.sqrt((low.var() * len(low) + high.var() * len(high)) / degrees)
-    if high.mean() - low.mean() < (_APART + _APART_OF_FEW / degrees) * within:
-        return None
-    return Unsteady("two kinds", (exp(float(np.median(low))), exp(float(np.median(high)))))
+def _two_kinds(ordered: Values) -> Values:
+    """Return the middle of either kind of sorted rows, cut at the widest gap that leaves two
+    processes or more on either side; NaN where there is but one kind.
+    """
+    count, rows = ordered.shape[1], np.arange(len(ordered))
+    gaps = ordered[:, 2:-1] - ordered[:, 1:-2]
+    cut = gaps.argmax(axis=1) + 2
+    rest = count - cut
+    sums, squares = ordered.cumsum(axis=1), (ordered**2).cumsum(axis=1)
+    low, high = sums[rows, cut - 1] / cut, (sums[:, -1] - sums[rows, cut - 1]) / rest
+    inside = squares[:, -1] - cut * low**2 - rest * high**2
+    within = np.sqrt(np.maximum(inside, 0) / (count - 2))
+    apart = (high - low >= (_APART + _APART_OF_FEW / (count - 2)) * within) & (
+        gaps.max(axis=1) >= _GAP
+    )
+    middles = [
+        (ordered[rows, start + (size - 1) // 2] + ordered[rows, start + size // 2]) / 2
+        for start, size in ((0, cut), (cut, rest))
+    ]
+    return np.where(apart[:, None], np.stack(middles, axis=1), np.nan)

@@ -12,6 +12,7 @@ from cpufit import units
 from cpufit.errors import UsageError
 from cpufit.precisions import order
 from cpufit.tables import caption, figures, metrics, processes
+from cpufit.tables.batch import from_best
 from cpufit.tables.figures import Entry
 from cpufit.tables.processes import FIELDS, combined
 
@@ -32,7 +33,6 @@ NOTHING = "\u2013"
 # Fields whose difference within one place is named first.
 _TELLING = ("scenario", "weights", "precision", "variant", "size", "inputs", "threads", "batch")
 # Fields that a row must not mix without saying so; weights are marked, threads are the host's.
-_MARKED = 0.03  # rows of equal cells in which one is shown as worse than the best: 4 to 6 % then
 _UNLIKE = ("scenario", "precision", "variant", "size", "inputs", "batch")
 
 
@@ -241,8 +241,7 @@ def _compared(
     stated = np.isfinite(cost)
     rivals = np.bincount(row[stated], minlength=len(leader))[row]
     mine = leader[row]
-    # The best of several equal ones is the luckiest: with more rivals it has to be surer.
-    apart = found.sure.differs(shown, shown[mine], 1 - _MARKED / np.maximum(rivals - 1, 1))
+    apart = found.sure.differs(shown, shown[mine], from_best(rivals))
     if found.metric.exact:
         alone = np.minimum(found.sure.processes[shown], found.sure.processes[shown[mine]]) < 2
         apart |= alone & (cost != cost[mine])
