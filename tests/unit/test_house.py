@@ -21,7 +21,7 @@ from cpufit.measuring import camera, procedures, worker
 from cpufit.paths import data_root
 from cpufit.plan.scenarios import load_scenarios
 from cpufit.precisions import PRECISIONS
-from cpufit.probes import energy
+from cpufit.probes import energy, host
 from cpufit.quantities import QUANTITIES, quantity
 from cpufit.runtimes import engine_of, engines, load_runtime
 from cpufit.schema import Cell, Measure
@@ -183,8 +183,10 @@ def _played(scenario: Scenario, model: Model, folder: Path) -> tuple[Series, ...
         cache=str(folder),
         artifact=artifact,
     )
+    cores = host.allowed_cores()
     outcome = worker._measure(job, lambda message: None)
     assert outcome.status == "ok", outcome
+    assert host.allowed_cores() == cores  # on a clock of its own nothing need move
     return outcome.series
 
 

@@ -37,8 +37,8 @@ def mover(first: int = 0) -> Move:
 
 
 def in_turns(turns: Iterable[bytes], move: Move) -> Iterator[bytes]:
-    """Yield the turns, every two of them on another core, in either arm alike."""
+    """Yield the turns, after a rehearsal every two of them on another core, in either arm alike."""
     for number, turn in enumerate(turns):
-        if number % _TURNS == 0:
+        if number % _TURNS == 1:
             move()
         yield turn

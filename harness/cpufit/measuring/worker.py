@@ -8,6 +8,7 @@ traceback.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,6 +27,7 @@ from cpufit.schema import Job, Make, Measure, Message, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cpufit.runtimes.base import Runtime
     from cpufit.schema import Check, Numerics
 
     Say = Callable[[Message], None]
@@ -86,7 +88,7 @@ def _measure(job: Measure, say: Say) -> Outcome:
 
     tell("loading")
     runtime, scenario = load_runtime(job.cell.runtime), procedures.from_wire(job.scenario)
-    move = cores.mover(job.repeat) if _may_move(job) else cores.stay
+    move = cores.mover(job.repeat) if _may_move(job, runtime) else cores.stay
     turns = _turns(job, say, move) if job.slice_s else None
     procedure = procedures.procedure(scenario.procedure)
     scenario, left_out = procedure.fitted(scenario, job.model.longest_text)
@@ -94,14 +96,15 @@ def _measure(job: Measure, say: Say) -> Outcome:
     return replace(outcome, notes=(*left_out, *outcome.notes))
 
 
-def _may_move(job: Measure) -> bool:
+def _may_move(job: Measure, runtime: Runtime) -> bool:
     """Whether its requests come from each core in turn.
 
-    Not where threads are started for a request: they would all share the caller's core. Beside a
-    pool's threads the first request on another core took twice as long (ONNX Runtime, two threads
-    on two cores), which both arms of a gate share, but a figure must not have.
+    Not those of a runtime on a clock of its own, which no core makes slower, nor where threads are
+    started for a request: they would all share the caller's core. Beside a pool's threads the first
+    request on another core took twice as long (ONNX Runtime, two threads on two cores), which both
+    arms of a gate share, but a figure must not have.
     """
-    keeps = engine_of(job.cell.runtime).keeps_threads
+    keeps = engine_of(job.cell.runtime).keeps_threads and runtime.clock is time.perf_counter_ns
     return keeps and (job.slice_s > 0 or job.cell.threads == 1)
 
 

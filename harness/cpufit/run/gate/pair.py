@@ -117,7 +117,8 @@ def _in_slices(sides: Sequence[Side], on_stage: Callable[[str], None]) -> list[R
             if not one.wait("ready"):
                 return [one.reply()]
             one.rest()
-        lost = _take_turns(alive)
+        lost = next((one for one in alive if not _slice(one)), None)  # a rehearsal
+        lost = lost or _take_turns(alive)
         return [lost.reply()] if lost else [_ended(one) for one in alive]
 
 
@@ -128,16 +129,23 @@ def _take_turns(alive: Sequence[Child]) -> Child | None:
     for turn in range(_MOST):
         order = [*zip(alive, done, strict=True)]
         for one, slices in reversed(order) if turn % _ROUND in (1, 2) else order:
-            one.go()
-            if not one.wait("slice"):
+            if not _slice(one):
                 return one
-            one.rest()
             slices.append(one.slices_ns)
         if turn + 1 < _FEWEST or (turn + 1) % _ROUND:
             continue
         if settled(*done) or time.monotonic() - began > _PAIR_S:
             break
     return None
+
+
+def _slice(one: Child) -> bool:
+    """Let it do a slice; return whether it did."""
+    one.go()
+    done = one.wait("slice")
+    if done:
+        one.rest()
+    return done
 
 
 def _ended(one: child.Child) -> Reply:
