@@ -40,5 +40,4 @@ def of_run(cells: Iterable[Spreads]) -> dict[str, float]:
 def of_series(processes: Sequence[Samples], share: float) -> Spread:
     """Return the spread of that percentile of each process's samples in ns; of one, none."""
     figures = [max(percentiles.percentile(values, share), 1.0) for values in processes]
-    logs = np.log(figures)
-    return intervals.deviation(logs) if len(logs) > 1 else 0.0, len(logs) - 1
+    return intervals.own_spread(np.log(figures))

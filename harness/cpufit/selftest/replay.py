@@ -75,8 +75,7 @@ def _typical(found: Sequence[Trace], share: float) -> dict[str, float]:
     """Return how much processes of each recording differ in that percentile."""
     spreads: dict[str, list[tuple[float, int]]] = {}
     for trace in found:
-        logs = trace.logs(share)
-        spreads.setdefault(trace.run, []).append((intervals.deviation(logs), len(logs) - 1))
+        spreads.setdefault(trace.run, []).append(intervals.own_spread(trace.logs(share)))
     return {run: moderated.of_run(each) for run, each in spreads.items()}
 
 

@@ -57,7 +57,9 @@ def run(series: Sequence[Values], budget: Budget) -> list[Drawn]:
             width = _estimate(series[index][:taken], typical)[2] if taken >= fewest else np.inf
             if width <= budget.half_width:
                 open_.discard(index)
-        typical = moderated.of_run([_spread(s[:n]) for s, n in zip(series, counts, strict=True)])
+        typical = moderated.of_run(
+            [intervals.own_spread(s[:n]) for s, n in zip(series, counts, strict=True)]
+        )
     found = (_estimate(s[:n], typical) for s, n in zip(series, counts, strict=True))
     return [Drawn(centre, half, n) for (centre, half, _), n in zip(found, counts, strict=True)]
 
@@ -253,7 +255,3 @@ def _estimate(logs: Values, typical: float) -> tuple[float, float, float]:
     if high == np.inf:
         return centre, np.inf, np.inf
     return centre, max(high - centre, centre - low), (exp(high - centre) - exp(low - centre)) / 2
-
-
-def _spread(logs: Values) -> tuple[float, int]:
-    return (intervals.deviation(logs) if len(logs) > 1 else 0.0), len(logs) - 1

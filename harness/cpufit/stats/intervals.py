@@ -143,8 +143,7 @@ def _moderated(
     logs: NDArray[np.float64], confidence: float, typical: float, least: float = moderated.LEAST
 ) -> float:
     """Return half the two-sided interval, where the run's other cells help to know the spread."""
-    own = deviation(logs) if len(logs) > 1 else 0.0
-    spread, degrees = moderated.spread(own, len(logs) - 1, typical, least)
+    spread, degrees = moderated.spread(*own_spread(logs), typical, least)
     return quantile(confidence, degrees) * spread / sqrt(len(logs))
 
 
@@ -168,6 +167,11 @@ def deviation(values: NDArray[np.float64]) -> float:
     """Return the standard deviation of a sample of two or more."""
     off = values - values.mean()
     return sqrt(off @ off / (len(off) - 1))
+
+
+def own_spread(logs: NDArray[np.float64]) -> tuple[float, int]:
+    """Return the standard deviation of processes' figures, 0 of one, and its degrees of freedom."""
+    return deviation(logs) if len(logs) > 1 else 0.0, len(logs) - 1
 
 
 def smallest_change(spread: float, count: int) -> float:
@@ -212,7 +216,7 @@ def difference(
 
 def _spread(values: NDArray[np.float64], typical: float) -> tuple[float, float]:
     """Return the standard deviation of a process's figures, and its degrees of freedom."""
-    own, degrees = deviation(values) if len(values) > 1 else 0.0, len(values) - 1
+    own, degrees = own_spread(values)
     return moderated.spread(own, degrees, typical) if typical else (own, float(degrees))
 
 
@@ -222,7 +226,9 @@ def by_far(processes: Sequence[Samples], threshold: float, share: float) -> Verd
     No recorded process lies twice as far from the others of its cell, and one in ten is 1.5 times
     as far. 'undecided' of more processes, and where they lie nearer.
     """
-    times = FAR.get(len(processes), inf)
+    times = FAR.get(len(processes))
+    if times is None:
+        return "undecided"
     figures = _figures(processes, share)
     if threshold and figures.min() > times * threshold:
         return "over"
