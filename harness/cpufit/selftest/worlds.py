@@ -14,7 +14,7 @@ import numpy as np
 
 from cpufit.analysis import spreads as spreads_of
 from cpufit.selftest import Finding
-from cpufit.stats import intervals, moderated
+from cpufit.stats import intervals, moderated, unsteady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -251,7 +251,7 @@ def _words(case: Few, budget: Budget, levels: Levels, factor: float) -> Iterator
 
 def _estimate(logs: Values, typical: float) -> tuple[float, float, float]:
     """Return centre and half the interval, of logarithms, and half its width as a share."""
-    centre, low, high = intervals.interval(logs, typical)
+    centre, low, high = intervals.interval(logs, typical, unsteady.seen(logs))
     if high == np.inf:
         return centre, np.inf, np.inf
     return centre, max(high - centre, centre - low), (exp(high - centre) - exp(low - centre)) / 2

@@ -94,7 +94,8 @@ def estimate(processes: Sequence[Samples], typical: float = 0.0) -> Estimate:
     medians = np.array([percentiles.of_sorted(values, 0.5) for values in ordered])
     if medians.min() > 0:
         logs = np.log(medians)
-        (centre, low, high), odd = interval(logs, typical), unsteady.seen(logs)
+        odd = unsteady.seen(logs)
+        centre, low, high = interval(logs, typical, odd)
         highest = min(high, _LARGEST_LOG)
         value, bounds = exp(centre), (exp(low), exp(highest)) if high < inf else None
     else:  # energy above idle may be nothing
@@ -110,16 +111,17 @@ def estimate(processes: Sequence[Samples], typical: float = 0.0) -> Estimate:
     )
 
 
-def interval(logs: NDArray[np.float64], typical: float = 0.0) -> tuple[float, float, float]:
+def interval(
+    logs: NDArray[np.float64], typical: float, odd: Unsteady | None
+) -> tuple[float, float, float]:
     """Return centre, low and high of a figure from the logarithms of each process's.
 
-    It holds both kinds where processes are of two, and both ends of a drift (`unsteady.seen`).
+    It holds both values of `odd` (`unsteady.seen`): those of two kinds, or a drift's ends.
     """
     degrees = max(len(logs) - 1, 1)
     centre, half = student(logs, CONFIDENCE, LEAST_SPREAD_OF_TWO / sqrt(degrees))
     if typical:
         half = _moderated(logs, moderated.CONFIDENCE, typical)
-    odd = unsteady.seen(logs)
     ends = [log(value) for value in odd.values] if odd else []
     return centre, min(centre - half, *ends, centre), max(centre + half, *ends, centre)
 
